@@ -1,0 +1,192 @@
+"""Envelopes: sealed batches of tasks. The outside is read here; the payload is never opened.
+
+A `Payload` is whatever the backend keeps a list of values in (the list itself, or its pickle); the core only
+slices: "values ``low`` to ``low + count`` of this payload".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from dagflow.core.ids import Segment, Space, slice_segments
+
+
+class Payload(Protocol):
+    """Sealed values: how many, and how many bytes they take (an estimate where they are live objects).
+
+    ``branch(i)`` is what the i-th of several nodes gets: bytes may be shared, live objects are copies.
+    """
+
+    count: int
+    size: int
+
+    def branch(self, number: int, /) -> Payload: ...
+
+
+@dataclass(slots=True, frozen=True)
+class ErrorRecord:
+    """One task's error. Texts for people; ``sealed`` is the exception, opened only where the user reads it.
+
+    ``kind``: ``"raised"`` by the function, or made by the core: ``"missing"`` members (``causes``), the worker
+    ``"died"``, a ``"timeout"``. ``node`` and ``attempts`` are filled in when the failure is final.
+    """
+
+    kind: Literal["raised", "missing", "died", "timeout"]
+    type: str
+    message: str
+    traceback: str = ""
+    sealed: Any = None
+    causes: tuple[ErrorRecord, ...] = ()
+    node: str = ""
+    attempts: int = 1
+
+
+@dataclass(slots=True, frozen=True)
+class FailedTask:
+    """A finally failed task on its way to ``node.failures``: its input (sealed) and its error."""
+
+    payload: Any
+    position: int
+    error: ErrorRecord
+
+
+@dataclass(slots=True)
+class FailurePayload:
+    """A payload made of failed tasks; workers turn each into a `Failure` value."""
+
+    items: list[FailedTask]
+    count: int
+    size: int
+
+    def branch(self, number: int, /) -> FailurePayload:
+        """The same for every branch: each worker makes its own values of it."""
+        del number
+        return self
+
+
+Piece = tuple[Payload, int, int]
+"""Values ``[1]`` to ``[2]`` of payload ``[0]``."""
+
+
+@dataclass(slots=True)
+class Group:
+    """The members of one scope for a Merger's function (or the next of them, for a fold).
+
+    ``state`` is the fold's accumulated value (sealed; None at its start), ``final`` whether ``func`` is to be
+    called now. ``fold`` refers back to the fold that this is a step of.
+    """
+
+    pieces: list[Piece]
+    state: Any = None
+    final: bool = True
+    fold: Any = None
+
+    @property
+    def members(self) -> int:
+        """How many values arrive with this group."""
+        return sum(high - low for _, low, high in self.pieces)
+
+
+Kind = Literal["run", "key", "merge"]
+
+
+@dataclass(slots=True)
+class Envelope:
+    """Tasks queued at a node, with one attempt number in common.
+
+    ``run``: values ``low`` to ``low + count`` of ``payload``. ``key``: the same, to be asked for their
+    deduplication keys first. ``merge``: one `Group` per task. ``accepted``: for a Splitter, how many children
+    of each task (by position) were accepted in earlier attempts. ``alone``: suspected of killing workers.
+    """
+
+    kind: Kind
+    segments: list[Segment]
+    count: int
+    payload: Payload | None = None
+    low: int = 0
+    groups: list[Group] | None = None
+    attempt: int = 0
+    crashes: int = 0
+    accepted: int = 0
+    child_space: Space | None = None
+    keys: list[bytes] | None = None
+    alone: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its values take."""
+        payload = self.payload
+        if payload is None or not payload.count:
+            return 0
+        return payload.size * self.count // payload.count
+
+    def split(self, count: int) -> Envelope:
+        """Cut the first ``count`` tasks off, as an envelope of their own."""
+        first = Envelope(
+            self.kind,
+            slice_segments(self.segments, 0, count),
+            count,
+            self.payload,
+            self.low,
+            self.groups[:count] if self.groups is not None else None,
+            self.attempt,
+            self.crashes,
+            keys=self.keys[:count] if self.keys is not None else None,
+        )
+        self.segments = slice_segments(self.segments, count, self.count)
+        self.count -= count
+        self.low += count
+        if self.groups is not None:
+            self.groups = self.groups[count:]
+        if self.keys is not None:
+            self.keys = self.keys[count:]
+        return first
+
+    def only(self, position: int) -> Envelope:
+        """The single task at ``position``, as an envelope of its own."""
+        return Envelope(
+            self.kind,
+            slice_segments(self.segments, position, position + 1),
+            1,
+            self.payload,
+            self.low + position,
+            [self.groups[position]] if self.groups is not None else None,
+            self.attempt,
+            self.crashes,
+            self.accepted,
+            self.child_space,
+            [self.keys[position]] if self.keys is not None else None,
+            self.alone,
+        )
+
+
+@dataclass(slots=True)
+class Lease:
+    """Envelopes given to a worker and not yet answered. Positions count through all of them.
+
+    ``ended`` is None until the first partial answer; ``children`` numbers, per position, the children that a
+    Splitter's task has had accepted, ``spaces`` their spaces.
+    """
+
+    token: int
+    node: int
+    worker: int
+    envelopes: list[Envelope]
+    segments: list[Segment]
+    count: int
+    since: float
+    left: int
+    ended: set[int] | None = None
+    children: dict[int, int] = field(default_factory=dict)
+    spaces: dict[int, Space] = field(default_factory=dict)
+    owed: int = 0
+    deadline: float | None = None
+
+    def find(self, position: int) -> tuple[Envelope, int]:
+        """The envelope that holds ``position``, and the position in it."""
+        for envelope in self.envelopes:
+            if position < envelope.count:
+                return envelope, position
+            position -= envelope.count
+        raise AssertionError(f"position {position} outside lease {self.token}")

@@ -1,0 +1,155 @@
+"""Events: what happened in the world, told to the scheduler. Plain values; each carries only facts.
+
+The same words are heard by a journal, invented by the simulator, and fed back by a replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagflow.core.envelope import ErrorRecord, Payload
+
+
+@dataclass(slots=True)
+class Pulled:
+    """The source gave ``count`` tasks."""
+
+    payload: Payload
+    count: int
+
+
+@dataclass(slots=True)
+class SourceEnded:
+    """The source will give nothing more; ``error`` if it raised."""
+
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class WorkerUp:
+    """A worker is ready for work; ``killable``: it is a process of its own, whose tasks can be timed out from outside."""
+
+    worker: int
+    killable: bool = False
+
+
+@dataclass(slots=True)
+class WorkerLost:
+    """A worker has ended without being asked to. ``running``: (token, position) of the task it was at, if known.
+
+    ``started``: whether it had become ready. ``cause`` says how it ended (signal, exit code), ``output`` what it
+    last wrote to stderr where that is known.
+    """
+
+    worker: int
+    cause: str
+    running: tuple[int, int] | None = None
+    started: bool = True
+    output: str = ""
+
+
+@dataclass(slots=True)
+class Running:
+    """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``; 0: idle."""
+
+    worker: int
+    token: int
+    position: int
+    since: float
+
+
+@dataclass(slots=True)
+class Produced:
+    """Values that a lease gave on one port.
+
+    ``positions``: the tasks they come from, one value each (None: all tasks of the lease, in order).
+    ``children``: for a Splitter instead: ``(position, first child number, count)`` runs.
+    """
+
+    port: int
+    payload: Payload
+    positions: list[int] | None = None
+    children: list[tuple[int, int, int]] | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a worker says of a lease: all of it (``last``), or the part that has ended so far.
+
+    ``ended``: positions whose task succeeded (None: all that are not in ``failures`` or ``dropped``).
+    ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
+    ``returned``: positions given back without having been run. ``keys``: deduplication keys by position. ``states``: accumulated values of folds, by position.
+    """
+
+    worker: int
+    token: int
+    last: bool = True
+    outputs: list[Produced] = field(default_factory=list)
+    ended: list[int] | None = None
+    failures: list[tuple[int, ErrorRecord, bool]] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    returned: list[int] = field(default_factory=list)
+    copies: dict[int, int] = field(default_factory=dict)
+    keys: list[bytes | None] | None = None
+    states: dict[int, Any] | None = None
+    seconds: float = 0.0
+
+    def renumber(self, positions: list[int]) -> None:
+        """Make an answer that was worked out for some tasks of a lease speak of their ``positions`` in it."""
+        for produced in self.outputs:
+            if produced.children is not None:
+                produced.children = [(positions[p], start, n) for p, start, n in produced.children]
+            else:
+                at = range(len(positions)) if produced.positions is None else produced.positions
+                produced.positions = [positions[p] for p in at]
+        self.failures = [(positions[p], error, retry) for p, error, retry in self.failures]
+        self.dropped = [positions[p] for p in self.dropped]
+        self.copies = {positions[p]: n for p, n in self.copies.items()}
+        if self.states is not None:
+            self.states = {positions[p]: state for p, state in self.states.items()}
+        if self.ended is None:
+            gone = {p for p, _, _ in self.failures} | set(self.dropped)
+            self.ended = [p for p in positions if p not in gone]
+        else:
+            self.ended = [positions[p] for p in self.ended]
+
+
+@dataclass(slots=True)
+class Consumed:
+    """The user took ``count`` outputs."""
+
+    count: int
+
+
+@dataclass(slots=True)
+class StopAsked:
+    """Somebody wants the run to end: ``kill`` at once, else after the running tasks have ended."""
+
+    kill: bool = False
+
+
+@dataclass(slots=True)
+class PauseAsked:
+    """Somebody wants the run to hold (``paused``) or to go on."""
+
+    paused: bool
+
+
+@dataclass(slots=True)
+class TimePassed:
+    """A deadline that the scheduler had named has come; the time itself is an argument of ``handle``."""
+
+
+Event = (
+    Pulled
+    | SourceEnded
+    | WorkerUp
+    | WorkerLost
+    | Running
+    | Answer
+    | Consumed
+    | StopAsked
+    | PauseAsked
+    | TimePassed
+)

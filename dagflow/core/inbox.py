@@ -1,0 +1,190 @@
+"""A node at run time: its queue and room, its workers, its counts, and what its tasks have cost so far."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from dagflow.core.envelope import Envelope, Lease
+from dagflow.core.lifecycle import Phase
+from dagflow.core.merging import MergeState
+from dagflow.graph.plan import NodePlan
+
+ENVELOPE_SECONDS: Final = 0.010
+"""Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair."""
+ENVELOPE_TASKS: Final = 4096
+ENVELOPE_BYTES: Final = 256 * 1024
+GROWTH: Final = 8
+"""An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
+PREFETCH_SECONDS: Final = 0.050
+"""A second envelope waits at a busy worker only if it will not wait longer than this, when others could take it."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the tasks of one node. received = succeeded + failed + dropped when a run has ended."""
+
+    received: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    dropped: int = 0
+    retried: int = 0
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """A worker as the core knows it. ``lanes``: how many tasks it works on at once."""
+
+    number: int
+    node: int
+    lanes: int
+    ready: bool = False
+    killable: bool = False
+    leases: dict[int, Lease] = field(default_factory=dict)
+    load: int = 0
+    alone: bool = False
+
+
+class Dedup:
+    """Which keys a node has seen: ``done`` for good, ``pending`` with the tasks that wait for the first one's end."""
+
+    def __init__(self) -> None:
+        self.done: set[bytes] = set()
+        self.pending: dict[bytes, deque[Envelope]] = {}
+        self.waiting = 0
+
+
+class Inbox:
+    """The run-time side of one node."""
+
+    def __init__(self, plan: NodePlan) -> None:
+        self.plan = plan
+        self.index = plan.index
+        self.queue: deque[Envelope] = deque()
+        self.queued = 0
+        self.bytes = 0
+        self.leased = 0
+        self.phase: Phase = "open"
+        self.counts = Counts()
+        self.seconds = 0.0
+        self.cost: float | None = None
+        self.reach = 1
+        self.value_bytes: float | None = None
+        self.workers: dict[int, WorkerState] = {}
+        self.failed_starts = 0
+        self.dedup = Dedup() if plan.deduplicate else None
+        self.merge = MergeState(plan.merge) if plan.merge is not None else None
+        self.slots = plan.width if plan.mode == "process" else 1
+        self.lanes = plan.width if plan.mode in ("thread", "async") else 1
+        self.allowance = 0.0
+        self.allowed_at: float | None = None
+
+    # -- the queue -----------------------------------------------------------------------------------
+
+    def push(self, envelope: Envelope, *, first: bool = False) -> None:
+        """Queue an envelope (``first``: before all others)."""
+        self.queued += envelope.count
+        self.bytes += envelope.size
+        if first:
+            self.queue.appendleft(envelope)
+        else:
+            self.queue.append(envelope)
+
+    def pop(self, most: int) -> list[Envelope]:
+        """Take up to ``most`` tasks of one kind and one attempt from the front of the queue."""
+        first = self.queue[0]
+        taken: list[Envelope] = []
+        while self.queue and most > 0:
+            head = self.queue[0]
+            if taken and (
+                head.kind != first.kind or head.attempt != first.attempt or head.alone or head.accepted or first.alone
+            ):
+                break
+            self.queued -= head.count
+            self.bytes -= head.size
+            if head.count <= most:
+                self.queue.popleft()
+                taken.append(head)
+                most -= head.count
+                if head.accepted or head.alone:
+                    break
+            else:
+                taken.append(head.split(most))
+                self.queued += head.count
+                self.bytes += head.size
+                most = 0
+        return taken
+
+    def clear(self) -> None:
+        """Forget what is queued."""
+        self.queue.clear()
+        self.queued = self.bytes = 0
+
+    # -- how much ------------------------------------------------------------------------------------
+
+    def want(self) -> int:
+        """How many tasks make a good envelope for this node, by what they have cost so far."""
+        if self.cost is None:
+            best = 1
+        else:
+            best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
+        return max(1, best, self.plan.batch_size or 1)
+
+    def capacity(self) -> int:
+        """How many tasks may wait in its queue before those that feed it are held back."""
+        return max(64, 4 * self.want() * self.slots, 2 * self.lanes)
+
+    def cut(self) -> int:
+        """How many values those that feed it should put in one payload."""
+        return max(1, min(4 * self.want(), ENVELOPE_TASKS)) if self.lanes == 1 else 64
+
+    def learn(self, count: int, seconds: float) -> None:
+        """Take in that ``count`` tasks took ``seconds`` of a worker's time."""
+        self.seconds += seconds
+        if self.lanes > 1 or count <= 0:
+            return
+        cost = seconds / count
+        self.reach = max(self.reach, min(count, ENVELOPE_TASKS))
+        # Rising costs are believed faster than falling ones: a slow task in a big envelope is what hurts.
+        weight = 0.5 if self.cost is None or cost > self.cost else 0.25
+        self.cost = cost if self.cost is None else self.cost + weight * (cost - self.cost)
+
+    def credit(self, worker: WorkerState) -> int:
+        """How many more tasks the worker may be given now."""
+        if not worker.ready or worker.alone:
+            return 0
+        if self.lanes > 1:
+            return max(0, 2 * self.lanes - worker.load) if worker.load <= self.lanes * 3 // 2 else 0
+        if not worker.leases:
+            return self.share()
+        if len(worker.leases) > 1 or self.plan.timeout is not None:
+            return 0
+        if self.slots > 1 and (self.cost is None or self.cost * self.want() > PREFETCH_SECONDS):
+            return 0
+        return self.share()
+
+    def share(self) -> int:
+        """An envelope that leaves something for the node's other workers."""
+        return max(1, min(self.want(), -(-self.queued // self.slots)), self.plan.batch_size or 1)
+
+    def allow(self, now: float) -> int:
+        """How many tasks the rate limit allows at ``now``: a bucket that holds 10 ms worth, and at least one."""
+        rate = self.plan.rate_limit
+        if rate is None:
+            return ENVELOPE_TASKS
+        most = max(1.0, rate * 0.010)
+        if self.allowed_at is None:
+            self.allowance = most
+        else:
+            self.allowance = min(most, self.allowance + (now - self.allowed_at) * rate)
+        self.allowed_at = now
+        return int(self.allowance + 1e-9)
+
+    def allowed_next(self, now: float) -> float | None:
+        """When the rate limit will allow the next task, if it does not now."""
+        rate = self.plan.rate_limit
+        if rate is None or self.allowed_at is None or self.allowance >= 1:
+            return None
+        return now + (1 - self.allowance) / rate

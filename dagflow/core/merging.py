@@ -1,0 +1,88 @@
+"""What a Merger holds: members of windows and of the whole run, and folds that combine as members come.
+
+Members of scopes are held by their scope (`dagflow.core.scopes.Family.held`). All of it is state: it does not
+count as in flight and holds nobody back, or a Merger that needs many members would stop those it waits for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagflow.core.envelope import Envelope, ErrorRecord, Group, Piece
+from dagflow.core.ids import Segment
+from dagflow.core.scopes import Run
+from dagflow.graph.plan import MergePlan
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Fold:
+    """One scope's fold: its accumulated value so far (sealed), and the members not yet combined into it.
+
+    At most one step of it is queued or leased at a time; members that come while it is queued join that step.
+    """
+
+    __slots__ = ("attempt", "closing", "error", "leased", "lost", "members", "pending", "queued", "segments", "state")
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments = segments
+        self.state: Any = None
+        self.pending: list[Piece] = []
+        self.members = 0
+        self.queued: Group | None = None
+        self.leased = False
+        self.closing = False
+        self.error: ErrorRecord | None = None
+        self.lost: list[ErrorRecord] = []
+        self.attempt = 0
+
+    def add(self, piece: Piece) -> None:
+        """Take one more run of members."""
+        self.members += piece[2] - piece[1]
+        (self.queued.pieces if self.queued is not None else self.pending).append(piece)
+
+    def step(self) -> Envelope | None:
+        """The next step to queue, if there is anything to do and none is queued or leased."""
+        if self.closing and self.queued is not None:
+            self.queued.final = True
+        if self.leased or self.queued is not None or not (self.pending or self.closing):
+            return None
+        group = self.queued = Group(self.pending, self.state, self.closing, self)
+        self.pending = []
+        return Envelope("merge", self.segments, 1, groups=[group], attempt=self.attempt)
+
+    def lease(self) -> None:
+        """Its queued step has been given to a worker."""
+        self.queued = None
+        self.leased = True
+
+
+class MergeState:
+    """What one Merger of windows or of the run holds, and how many members it holds in all."""
+
+    def __init__(self, plan: MergePlan) -> None:
+        self.plan = plan
+        self.held = 0
+        self.runs: list[Run] = []
+        self.roots: list[Segment] = []
+        self.count = 0
+        self.since: float | None = None
+        self.fold: Fold | None = None
+        self.lost: list[ErrorRecord] = []
+        self.fired = 0
+        self.folding = 0
+
+    def room(self) -> int | None:
+        """How many more members the open window takes (None: no bound)."""
+        return None if self.plan.size is None else self.plan.size - self.count
+
+    def due(self) -> float | None:
+        """When the open window must fire at the latest."""
+        if self.plan.within is None or self.since is None or not self.count:
+            return None
+        return self.since + self.plan.within
+
+    def reset(self) -> None:
+        """Start the next window."""
+        self.runs, self.roots, self.count, self.since, self.fold = [], [], 0, None, None

@@ -1,0 +1,139 @@
+"""Layers: which column each thing of a picture stands in, left to right, and what passes through each column.
+
+Nodes get the longest path from a source as their rank. Each rank is a column; between two ranks stands a
+column for the labels of edges that leave the first, if any do. So a label is a thing with a place of its own
+and can cover nothing. An edge that crosses a column on its way has a thin slot there too: from here on each
+edge leads from one column to the next. Edges of one style to one node share their slots from where they first
+can: a hundred ways to one handler are one line with a hundred inlets, not a hundred lines.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from dagflow.draw.measure import label_size, node_size
+from dagflow.draw.model import Picture
+
+WAY_HEIGHT = 2.0
+
+
+@dataclass(slots=True)
+class Slot:
+    """A thing in a column: a node (``node`` is its place in the picture), a label, or edges passing through.
+
+    ``boxes``: the boxes around it, outermost first. ``is_side``: it belongs to a dashed edge. ``before`` and
+    ``after``: the slots it is joined to in the columns next to its own.
+    """
+
+    column: int
+    width: float
+    height: float
+    boxes: tuple[int, ...]
+    node: int | None = None
+    is_label: bool = False
+    is_side: bool = False
+    before: list[int] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
+
+    @property
+    def is_way(self) -> bool:
+        """Whether this is edges passing through, which take hardly any room."""
+        return self.node is None and not self.is_label
+
+
+@dataclass(slots=True)
+class Layered:
+    """All slots, the columns they stand in (from top to bottom), and the slots of each edge."""
+
+    slots: list[Slot]
+    columns: list[list[int]]
+    chains: list[list[int]]
+
+    def add(self, slot: Slot) -> int:
+        """Put ``slot`` at the end of its column; gives its number."""
+        self.slots.append(slot)
+        self.columns[slot.column].append(len(self.slots) - 1)
+        return len(self.slots) - 1
+
+    def join(self, chain: list[int]) -> None:
+        """Add the edge that goes along ``chain``."""
+        self.chains.append(chain)
+        for left, right in pairwise(chain):
+            if right not in self.slots[left].after:
+                self.slots[left].after.append(right)
+                self.slots[right].before.append(left)
+
+
+def layered(picture: Picture) -> Layered:
+    """The picture's nodes, labels and edges in columns."""
+    place = {node.id: i for i, node in enumerate(picture.nodes)}
+    ends = [(place[e.source], place[e.target]) for e in picture.edges]
+    ranks = _ranks(len(picture.nodes), ends)
+    paths = _box_paths(picture, place)
+    labelled = {ranks[a] for (a, _), edge in zip(ends, picture.edges, strict=True) if edge.text}
+    # Columns in halves of a rank: an even number is a rank, doubled; an odd one the labels after it.
+    halves = sorted({2 * rank for rank in ranks} | {2 * rank + 1 for rank in labelled})
+    column_of = {half: column for column, half in enumerate(halves)}
+    drawn = Layered([], [[] for _ in halves], [])
+    for i, node in enumerate(picture.nodes):
+        drawn.add(Slot(column_of[2 * ranks[i]], *node_size(node), paths[i], node=i))
+    shared: dict[tuple[int, bool, tuple[int, ...], int], int] = {}
+    for (a, b), edge in zip(ends, picture.edges, strict=True):
+        common = _common(paths[a], paths[b])
+        chain = [a]
+        for column in range(column_of[2 * ranks[a]] + 1, column_of[2 * ranks[b]]):
+            if edge.text and len(chain) == 1:
+                label = Slot(column, *label_size(edge.text), common, is_label=True, is_side=edge.dashed)
+                chain.append(drawn.add(label))
+                continue
+            key = (b, edge.dashed, common, column)
+            if key not in shared:
+                shared[key] = drawn.add(Slot(column, 0.0, WAY_HEIGHT, common, is_side=edge.dashed))
+            chain.append(shared[key])
+        drawn.join([*chain, b])
+    return drawn
+
+
+def _ranks(count: int, ends: list[tuple[int, int]]) -> list[int]:
+    """The longest path to each node from a source; a source stands right before the first it leads to."""
+    after: list[list[int]] = [[] for _ in range(count)]
+    missing = [0] * count
+    for a, b in ends:
+        after[a].append(b)
+        missing[b] += 1
+    sources = [i for i in range(count) if not missing[i]]
+    ranks = [0] * count
+    todo = list(sources)
+    heapq.heapify(todo)
+    while todo:
+        a = heapq.heappop(todo)
+        for b in after[a]:
+            ranks[b] = max(ranks[b], ranks[a] + 1)
+            missing[b] -= 1
+            if not missing[b]:
+                heapq.heappush(todo, b)
+    for source in sources:
+        ranks[source] = min((ranks[b] for b in after[source]), default=1) - 1
+    return ranks
+
+
+def _box_paths(picture: Picture, place: dict[str, int]) -> list[tuple[int, ...]]:
+    paths: list[tuple[int, ...]] = [()] * len(picture.nodes)
+    for number, box in enumerate(picture.boxes):  # outer boxes come first
+        for member in box.members:
+            paths[place[member]] += (number,)
+    return paths
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return one[:length]
+
+
+def apart(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many box borders lie between two things, by the boxes around each."""
+    return len(one) + len(other) - 2 * len(_common(one, other))

@@ -1,0 +1,67 @@
+"""What a callable's signature says about how it wants to be called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def makes_instances(func: Callable[..., Any]) -> bool:
+    """Whether ``func`` is a class whose instances are what is called (``list`` or ``Path`` are just functions)."""
+    return inspect.isclass(func) and any("__call__" in vars(c) for c in func.__mro__)
+
+
+def required_positional(func: Callable[..., Any]) -> int:
+    """How many positional arguments ``func`` cannot be called without (0 where nothing is known).
+
+    For a class with ``__call__`` it is the ``__call__`` of its instances that counts, since an instance is what is called
+    with each task.
+    """
+    target: Any = func
+    skip = 0
+    if makes_instances(func):
+        target = getattr(func, "__call__", None)  # noqa: B004 - the method itself is wanted, not a test
+        skip = 1
+    try:
+        parameters = list(inspect.signature(target).parameters.values())[skip:]
+    except (TypeError, ValueError):
+        return 0  # builtins without a signature
+    return sum(1 for p in parameters if p.kind in _POSITIONAL and p.default is inspect.Parameter.empty)
+
+
+def takes_exactly(func: Callable[..., Any], count: int) -> bool:
+    """Whether ``func`` takes exactly ``count`` positional arguments: that many required, no more possible."""
+    try:
+        parameters = list(inspect.signature(func).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return False
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    return len(positional) == count == required_positional(func)
+
+
+def is_async(func: Callable[..., Any]) -> bool:
+    """Whether calling ``func`` (or an instance of it, for a class with ``__call__``) gives a coroutine."""
+    target: Any = func
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isclass(target):
+        target = getattr(target, "__call__", None) if makes_instances(target) else None  # noqa: B004
+    if inspect.iscoroutinefunction(target):
+        return True
+    return not inspect.isroutine(target) and inspect.iscoroutinefunction(getattr(target, "__call__", None))  # noqa: B004
+
+
+def callable_name(func: Callable[..., Any]) -> str:
+    """A short name for a callable: its own name, that of what it wraps, or that of its type."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    name = getattr(func, "__name__", None)
+    if not isinstance(name, str) or not name:
+        name = type(func).__name__
+    return "lambda" if name == "<lambda>" else name

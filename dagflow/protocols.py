@@ -1,0 +1,82 @@
+"""Floor 3: the doors between the ring and the world. Small enough to be implemented in an afternoon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from dagflow.core.commands import Fact, Job
+    from dagflow.core.events import Event
+    from dagflow.core.lifecycle import Phase
+    from dagflow.graph.plan import Plan
+    from dagflow.work.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSnapshot:
+    """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps."""
+
+    name: str
+    kind: str
+    phase: Phase
+    queued: int
+    leased: int
+    waiting: int
+    held: int
+    workers: int
+    received: int
+    succeeded: int
+    failed: int
+    dropped: int
+    retried: int
+    duplicates: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment. ``admitted``, ``ended``: source tasks; ``elapsed``: seconds since the start."""
+
+    nodes: tuple[NodeSnapshot, ...]
+    admitted: int
+    ended: int
+    source_open: bool
+    state: Literal["running", "paused", "stopping", "finished"]
+    elapsed: float
+    late_answers: int
+    crashes: int
+
+
+class Backend(Protocol):
+    """Who works. Never raises into the ring: every trouble is an event.
+
+    ``wait`` gives what has happened, waiting up to ``timeout`` seconds (None: as long as it takes) if nothing
+    has; ``wake`` makes a `wait` return at once, from any thread. ``shares_memory``: nodes get the very objects
+    that other nodes have, so what goes to several of them is copied.
+    """
+
+    shares_memory: bool
+
+    def open(self, plan: Plan, programs: Sequence[Program]) -> None: ...
+    def start(self, worker: int, node: int) -> None: ...
+    def deliver(self, worker: int, token: int, job: Job) -> None: ...
+    def grant(self, worker: int, token: int, count: int) -> None: ...
+    def probe(self, worker: int) -> None: ...
+    def stop(self, worker: int, *, kill: bool) -> None: ...
+    def wait(self, timeout: float | None) -> list[Event]: ...
+    def wake(self) -> None: ...
+    def close(self, *, kill: bool) -> None: ...
+
+
+class Observer(Protocol):
+    """Who listens. Called from the ring's thread; one that raises is logged and dropped, and never hurts the run.
+
+    ``facts`` hears every decision in order; ``tick`` comes a few times a second and once at the end.
+    """
+
+    def opened(self, plan: Plan) -> None: ...
+    def facts(self, facts: Sequence[Fact]) -> None: ...
+    def tick(self, snapshot: Snapshot) -> None: ...
+    def closed(self, snapshot: Snapshot) -> None: ...

@@ -1,0 +1,360 @@
+"""Results: what became of each source task, in source order; opened where it is read, not before.
+
+`Collector` takes the facts of a run in as they come; `RunResult` is what the user reads.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
+from dagflow.core.envelope import ErrorRecord
+from dagflow.core.ids import Segment
+from dagflow.work.canonical import content_key
+from dagflow.work.codec import open_values
+from dagflow.work.outcome import open_error
+
+if TYPE_CHECKING:
+    from dagflow.core.inbox import Counts
+    from dagflow.graph.plan import Plan
+    from dagflow.protocols import Snapshot
+
+Status = Literal["done", "failed", "dropped", "cancelled"]
+
+
+class Outcome:
+    """What became of one source task. ``values``: what left the graph for it, in lineage order."""
+
+    __slots__ = ("error", "status", "task", "trace_id", "values")
+
+    def __init__(
+        self, task: Any, status: Status, values: list[Any], error: BaseException | None, trace_id: str
+    ) -> None:
+        self.task = task
+        self.status: Status = status
+        self.values = values
+        self.error = error
+        self.trace_id = trace_id
+
+    def __repr__(self) -> str:
+        what = f"error={self.error!r}" if self.error is not None else f"values={self.values!r}"
+        return f"Outcome(task={self.task!r}, status={self.status!r}, {what})"
+
+
+class TaskDict(Mapping[Any, Any]):
+    """A mapping keyed by tasks, also unhashable ones, in the order given. Of equal tasks the first counts.
+
+    Keys are told apart by content and type, so ``1``, ``1.0`` and ``True`` are three keys.
+    """
+
+    def __init__(self, items: Sequence[tuple[Any, Any]]) -> None:
+        self._places: dict[Any, int] = {}
+        self._items: list[tuple[Any, Any]] = []
+        for task, value in items:
+            key = task_key(task)
+            if key not in self._places:
+                self._places[key] = len(self._items)
+                self._items.append((task, value))
+
+    def __getitem__(self, task: Any) -> Any:
+        try:
+            return self._items[self._places[task_key(task)]][1]
+        except KeyError:
+            raise KeyError(task) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return (task for task, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, task: object) -> bool:
+        return task_key(task) in self._places
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        missing = object()
+        return len(self) == len(other) and all(self.get(k, missing) == v for k, v in other.items())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{k!r}: {v!r}" for k, v in self._items) + "}"
+
+
+_PLAIN = frozenset((int, str, float, bool, bytes, type(None)))
+
+
+def task_key(task: Any) -> Any:
+    """What tasks are looked up by: type and content; identity for what has no content to compare."""
+    if type(task) in _PLAIN:
+        return (type(task), task)
+    try:
+        return content_key(task)
+    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        return id(task)
+
+
+class Source:
+    """The source tasks of a run, kept in the chunks that they were read in."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.chunks: list[Sequence[Any]] = []
+        self.count = 0
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Keep one more chunk."""
+        self.starts.append(self.count)
+        self.chunks.append(values)
+        self.count += len(values)
+
+    def __getitem__(self, index: int) -> Any:
+        at = bisect_right(self.starts, index) - 1
+        return self.chunks[at][index - self.starts[at]]
+
+    def forget_before(self, index: int) -> None:
+        """Forget the chunks whose tasks all lie before ``index``."""
+        at = bisect_right(self.starts, index) - 1
+        if at > 64:
+            del self.starts[:at], self.chunks[:at]
+
+
+class Collector:
+    """Takes in the facts of a run that the result is made of."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.source = Source()
+        self.outputs: list[Output] = []
+        self.lost: dict[int, list[tuple[tuple[int, ...], ErrorRecord]]] = {}
+        self.aggregate_lost: list[AggregateLost] = []
+        self.dropped: set[int] = set()
+        self.ended: list[Sequence[int]] = []
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Take in facts, in order."""
+        for fact in facts:
+            match fact:
+                case Output():
+                    self.outputs.append(fact)
+                case RootsEnded():
+                    self.ended.append(fact.indices)
+                case Lost():
+                    key = fact.space.lineage(fact.index)
+                    self.lost.setdefault(key[0], []).append((key, fact.error))
+                case AggregateLost():
+                    self.aggregate_lost.append(fact)
+                case TasksEnded(status="dropped" | "duplicate"):
+                    for space, indices in fact.segments:
+                        if not space.aggregate:
+                            self.dropped.update(space.root_indices(indices))
+
+
+class RunResult:
+    """The outcome of a run: one `Outcome` a source task, in source order; values, errors, counts, summary."""
+
+    def __init__(
+        self, collector: Collector, counts: Mapping[str, Counts], snapshot: Snapshot, held: Sequence[Segment]
+    ) -> None:
+        self._collector = collector
+        self._plan = collector.plan
+        self.counts = counts
+        """By node name: received, succeeded, failed, dropped, retried, duplicates."""
+        self.snapshot = snapshot
+        self._held = held
+        self._outcomes: list[Outcome] | None = None
+        self._places: dict[Any, int] | None = None
+        self._errors: dict[int, BaseException] = {}
+
+    # -- outcomes -----------------------------------------------------------------------------------------
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """One outcome a source task, in source order."""
+        if self._outcomes is None:
+            self._outcomes = self._make_outcomes()
+        return self._outcomes
+
+    def _make_outcomes(self) -> list[Outcome]:
+        values, _ = self._by_root()
+        errors = self._first_errors()
+        ended = self._ended()
+        cancelled = {i for _, indices in self._held for i in indices}
+        source, dropped = self._collector.source, self._collector.dropped
+        found = []
+        for index in range(source.count):
+            of_it = values.get(index, [])
+            status: Status
+            error = None
+            if index in errors:
+                status, error = "failed", errors[index]
+            elif index not in ended or index in cancelled:
+                status = "cancelled"
+            elif not of_it and index in dropped:
+                status = "dropped"
+            else:
+                status = "done"
+            found.append(Outcome(source[index], status, of_it, error, f"{index:x}"))
+        return found
+
+    def _ended(self) -> Any:
+        parts = self._collector.ended
+        count = self._collector.source.count
+        if sum(map(len, parts)) == count:
+            return range(count)
+        return {i for part in parts for i in part}
+
+    def _by_root(self) -> tuple[dict[int, list[Any]], list[Any]]:
+        """Values by source task in lineage order, and the values that belong to no source task."""
+        plain: dict[int, list[Any]] = {}
+        keyed: dict[int, list[tuple[tuple[int, ...], Any]]] = {}
+        nobody: list[tuple[tuple[int, ...], Any]] = []
+        for output in self._collector.outputs:
+            values = open_values(output.payload, output.low, output.low + output.count)
+            at = 0
+            for space, indices in output.segments:
+                part = values[at : at + len(indices)]
+                at += len(indices)
+                if space.parent is None and not space.aggregate:
+                    for index, value in zip(indices, part, strict=True):
+                        if index in plain or index in keyed:
+                            keyed.setdefault(index, []).append(((index,), value))
+                        else:
+                            plain[index] = [value]
+                else:
+                    for index, value in zip(indices, part, strict=True):
+                        key = space.lineage(index)
+                        if space.aggregate:
+                            nobody.append((key, value))
+                        else:
+                            keyed.setdefault(key[0], []).append((key, value))
+        for root, found in keyed.items():
+            if root in plain:
+                found.append(((root,), plain[root][0]))
+            found.sort(key=_key)
+            plain[root] = [value for _, value in found]
+        nobody.sort(key=_key)
+        return plain, [value for _, value in nobody]
+
+    def _first_errors(self) -> dict[int, BaseException]:
+        if not self._errors:
+            for index, lost in self._collector.lost.items():
+                self._errors[index] = open_error(min(lost, key=_key)[1])
+            for fact in self._collector.aggregate_lost:
+                error = open_error(fact.error)
+                for _, indices in fact.members:
+                    for index in indices:
+                        self._errors.setdefault(index, error)
+        return self._errors
+
+    @property
+    def values(self) -> list[Any]:
+        """All outputs, flat: in source order, then lineage order; those that belong to no source task last."""
+        by_root, nobody = self._by_root()
+        return [value for index in sorted(by_root) for value in by_root[index]] + nobody
+
+    # -- by task --------------------------------------------------------------------------------------
+
+    def __getitem__(self, task: Any) -> Any:
+        """The final result of a source task (the first of equals): a value, or a list where there may be several.
+
+        Raises the task's own error if it failed, `KeyError` if it is not a source task or has no result.
+        """
+        if self._places is None:
+            self._places = {}
+            for place, outcome in enumerate(self.outcomes):
+                self._places.setdefault(task_key(outcome.task), place)
+        found = self._places.get(task_key(task))
+        if found is None:
+            raise KeyError(task)
+        outcome = self.outcomes[found]
+        if outcome.error is not None:
+            raise outcome.error
+        if not self._has_final(outcome):
+            raise KeyError(f"{task!r} was {outcome.status} and gave no output")
+        return self._final(outcome)
+
+    def _has_final(self, outcome: Outcome) -> bool:
+        return outcome.status == "done" and (bool(outcome.values) or not self._plan.single)
+
+    def _final(self, outcome: Outcome) -> Any:
+        return outcome.values[0] if self._plan.single and len(outcome.values) == 1 else outcome.values
+
+    def get_final_result_dict(self) -> TaskDict:
+        """``{task: final result}`` for the tasks that are done: a value where the graph gives at most one, else a list."""
+        return TaskDict([(o.task, self._final(o)) for o in self.outcomes if self._has_final(o)])
+
+    def get_error_dict(self) -> TaskDict:
+        """``{task: exception}`` for the tasks that failed."""
+        return TaskDict([(o.task, o.error) for o in self.outcomes if o.error is not None])
+
+    def raise_if_failed(self) -> None:
+        """Raise an `ExceptionGroup` of the errors of all failed tasks, if there are any."""
+        errors = list({id(o.error): o.error for o in self.outcomes if o.error is not None}.values())
+        if errors:
+            failed = sum(1 for o in self.outcomes if o.error is not None)
+            text = f"{failed} of {len(self.outcomes)} tasks failed"
+            raise BaseExceptionGroup(text, errors)
+
+    # -- for people -----------------------------------------------------------------------------------
+
+    def statuses(self) -> dict[Status, int]:
+        """How many source tasks ended how."""
+        found: Counter[Status] = Counter(o.status for o in self.outcomes)
+        return dict(found)
+
+    def summary(self) -> str:
+        """A table: what each node received and what became of it, seconds of work, tasks a second."""
+        return summary_of(self)
+
+    def __len__(self) -> int:
+        return self._collector.source.count
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self.outcomes)
+
+    def __repr__(self) -> str:
+        failed = len(self._first_errors())
+        tail = f", {failed} failed" if failed else ""
+        return f"RunResult({len(self)} tasks{tail}, {self.snapshot.elapsed:.2f} s)"
+
+
+def summary_of(result: RunResult) -> str:
+    """The text of `RunResult.summary`."""
+    head = ("node", "received", "succeeded", "failed", "dropped", "retried", "seconds", "tasks/s")
+    rows = [head]
+    for node in result.snapshot.nodes:
+        rate = f"{node.received / node.seconds:,.0f}" if node.seconds > 0 and node.received else "-"
+        dropped = f"{node.dropped:,}" + (f" ({node.duplicates:,} dup.)" if node.duplicates else "")
+        rows.append(
+            (
+                node.name,
+                f"{node.received:,}",
+                f"{node.succeeded:,}",
+                f"{node.failed:,}",
+                dropped,
+                f"{node.retried:,}",
+                f"{node.seconds:.3f}",
+                rate,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    ends = ", ".join(f"{n:,} {status}" for status, n in sorted(result.statuses().items()))
+    total = f"{len(result):,} source tasks in {result.snapshot.elapsed:.2f} s: {ends or 'none'}"
+    return "\n".join([*lines, total])
+
+
+def _key(item: tuple[tuple[int, ...], Any]) -> tuple[int, ...]:
+    return item[0]
+
+
+__all__ = ["Collector", "Outcome", "RunResult", "Source", "TaskDict", "summary_of", "task_key"]

@@ -1,0 +1,214 @@
+"""The ring: collect events, let the scheduler decide, act, tell; until the run has ended.
+
+One turn: take all waiting events (answers, deaths, stop requests, time), one decision, then the commands in
+order. A decision's commands that can be answered at once (a source at hand) are, before anybody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Literal
+
+from dagflow.core import commands as do
+from dagflow.core import events as ev
+from dagflow.core.scheduler import Scheduler
+from dagflow.errors import InvariantBroken
+from dagflow.protocols import NodeSnapshot, Snapshot
+from dagflow.work.values import live
+
+if TYPE_CHECKING:
+    from dagflow.graph.plan import Plan
+    from dagflow.protocols import Backend, Observer
+    from dagflow.source import TaskSource
+    from dagflow.work.program import Program
+
+TICK_SECONDS: Final = 0.1
+
+
+class Ring:
+    """One run, from its first turn to its last. ``keep`` sees the source's tasks, ``facts`` what was decided.
+
+    `turn` is called again and again by one thread; `stop`, `pause`, `consumed` by any.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        programs: Sequence[Program],
+        backend: Backend,
+        source: TaskSource,
+        scheduler: Scheduler,
+        *,
+        observers: Observer,
+        keep: Callable[[list[object]], None],
+        facts: Callable[[Sequence[do.Fact]], None],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.plan, self.programs = plan, programs
+        self.backend, self.source, self.scheduler = backend, source, scheduler
+        self.observers, self.keep, self.facts = observers, keep, facts
+        self.clock = clock
+        self.began = clock()
+        self.next_tick = self.began
+        self.ended_at: float | None = None
+        self.reason: Literal["done", "stopped", "failed"] | None = None
+        self.asked: list[ev.Event] = []
+        self.entry_branches = len(plan.source.targets)
+        self.ended_roots = 0
+
+    # -- from any thread ------------------------------------------------------------------------------
+
+    def ask(self, event: ev.Event) -> None:
+        """Tell the run something (stop, pause, outputs taken); from any thread."""
+        self.asked.append(event)
+        self.backend.wake()
+
+    def snapshot(self) -> Snapshot:
+        """The run as it is now. Numbers only, each of them right by itself; from any thread."""
+        scheduler = self.scheduler
+        state: Literal["running", "paused", "stopping", "finished"] = "running"
+        if scheduler.finished:
+            state = "finished"
+        elif scheduler.stopping is not None:
+            state = "stopping"
+        elif scheduler.paused:
+            state = "paused"
+        nodes = []
+        for node in scheduler.nodes:
+            counts = node.counts
+            held = node.merge.held if node.merge is not None else 0
+            if node.dedup is not None:
+                held += node.dedup.waiting
+            nodes.append(
+                NodeSnapshot(
+                    name=node.plan.name,
+                    kind=node.plan.kind,
+                    phase=node.phase,
+                    queued=node.queued,
+                    leased=node.leased,
+                    waiting=scheduler.waiting.at_node.get(node.index, 0),
+                    held=held,
+                    workers=len(node.workers),
+                    received=counts.received,
+                    succeeded=counts.succeeded,
+                    failed=counts.failed,
+                    dropped=counts.dropped,
+                    retried=counts.retried,
+                    duplicates=counts.duplicates,
+                    seconds=node.seconds,
+                )
+            )
+        return Snapshot(
+            nodes=tuple(nodes),
+            admitted=scheduler.admitted,
+            ended=scheduler.admitted - scheduler.open_roots,
+            source_open=scheduler.source_open,
+            state=state,
+            elapsed=(self.ended_at if self.ended_at is not None else self.clock()) - self.began,
+            late_answers=scheduler.late_answers,
+            crashes=scheduler.crashes,
+        )
+
+    # -- the ring's own thread ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Turn until the run has ended, then close everything, whatever happened."""
+        kill = True
+        try:
+            self.observers.opened(self.plan)
+            self.backend.open(self.plan, self.programs)
+            self.source.start(self.backend.wake)
+            self._step([])
+            while not self.scheduler.finished:
+                self.turn()
+            kill = self.reason != "done"
+        finally:
+            self.ended_at = self.clock()
+            self.source.close()
+            try:
+                self.backend.close(kill=kill)
+            finally:
+                self.observers.closed(self.snapshot())
+
+    def turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        events = self.backend.wait(self._patience())
+        self._step(events)
+
+    def _patience(self) -> float | None:
+        """How long to wait at most."""
+        if self.asked:
+            return 0.0
+        times = [self.next_tick - self.clock()]
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None:
+            times.append(deadline - self.clock())
+        if self.scheduler.pulling:
+            hurry = self.source.hurry()
+            if hurry is not None:
+                times.append(hurry)
+        return max(0.0, min(times))
+
+    def _step(self, events: list[ev.Event]) -> None:
+        asked, self.asked = self.asked, []
+        events = [*events, *asked]
+        while True:
+            self._pulled(events)
+            out = self.scheduler.handle(events or [ev.TimePassed()], self.clock())
+            self._act(out)
+            if self.scheduler.finished or not (self.scheduler.pulling and self.source.at_hand):
+                break
+            events = []
+        now = self.clock()
+        if now >= self.next_tick or self.scheduler.finished:
+            self.next_tick = now + TICK_SECONDS
+            self.observers.tick(self.snapshot())
+        if not self.scheduler.finished:
+            self._check_stuck()
+
+    def _pulled(self, events: list[ev.Event]) -> None:
+        """If the source owes tasks, see whether it has some."""
+        wanted = self.scheduler.pulling
+        if not wanted or not self.scheduler.source_open:
+            return
+        values = self.source.take(wanted)
+        if values is None:
+            events.append(ev.SourceEnded(self.source.error))
+        elif values:
+            self.keep(values)
+            # Worker processes make objects of their own from the bytes; nodes in this process need copies.
+            copies = self.entry_branches if self.backend.shares_memory else 1
+            events.append(ev.Pulled(live(values, copies), len(values)))
+
+    def _act(self, out: list[do.Command | do.Fact]) -> None:
+        facts: list[do.Fact] = []
+        backend = self.backend
+        for item in out:
+            match item:
+                case do.Deliver():
+                    backend.deliver(item.worker, item.token, item.job)
+                case do.Pull():
+                    self.source.request(item.count)
+                case do.StartWorker():
+                    backend.start(item.worker, item.node)
+                case do.Grant():
+                    backend.grant(item.worker, item.token, item.count)
+                case do.StopWorker():
+                    backend.stop(item.worker, kill=item.kill)
+                case do.Probe():
+                    backend.probe(item.worker)
+                case do.StopSource():
+                    self.source.close()
+                case do.Finish():
+                    self.reason = item.reason
+                case _:
+                    facts.append(item)
+        if facts:
+            self.facts(facts)
+            self.observers.facts(facts)
+
+    def _check_stuck(self) -> None:
+        story = self.scheduler.stuck()
+        if story is not None:
+            raise InvariantBroken(story)

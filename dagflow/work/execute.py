@@ -1,0 +1,578 @@
+"""One job: a node's function over the values of an envelope. The hot loop lives here, flat on purpose.
+
+A `Runner` gives `Answer`s: one for most jobs, several while a Splitter still runs. It never raises for what a
+user's function does; every exception is cut out of its batch and recorded for its task alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import count, islice, repeat
+from time import monotonic_ns, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from dagflow.core.envelope import ErrorRecord
+from dagflow.core.events import Answer, Produced
+from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
+from dagflow.graph.marks import DROP
+from dagflow.graph.signature import makes_instances
+from dagflow.work.canonical import content_key
+from dagflow.work.codec import open_values, seal
+from dagflow.work.outcome import capture
+from dagflow.work.values import copied, live
+
+if TYPE_CHECKING:
+    from dagflow.core.commands import Job
+    from dagflow.work.program import Program
+
+Failures = list[tuple[int, BaseException]]
+UNKNOWN = (1 << 63) - 1
+"""The position marked while a worker reads or seals values: which of them kills it is not known."""
+FLUSH_SECONDS = 0.005
+"""Children are sent on at the latest so long after the first of them, so that a slow generator streams."""
+
+
+class Runner:
+    """A node's function, ready to be called. One per worker; in thread mode the threads share it.
+
+    ``seal``: values leave this process. ``mark``: a page of shared memory (as a memoryview of 64-bit numbers:
+    token, position, nanoseconds) that says which task is running, readable after this process has died.
+    ``interrupts``: this is the user's own thread, where Ctrl-C is theirs and not a task's failure.
+    """
+
+    def __init__(
+        self, program: Program, *, seal: bool, mark: memoryview | None = None, interrupts: bool = False
+    ) -> None:
+        self.program = program
+        self.seals = seal
+        self.mark = mark
+        self.interrupts = interrupts
+        self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
+        self.instances: list[Any] = []
+        self.func: Callable[..., Any] = program.func
+        self.call = self.caller()
+
+    # -- calling the function ---------------------------------------------------------------------------
+
+    def caller(self) -> Callable[[Any], Any]:
+        """How one task is run. Makes an instance first where the function is a class."""
+        program = self.program
+        func: Any = program.func
+        if makes_instances(func):
+            func = func()
+            self.instances.append(func)
+        self.func = func
+        node = program.node
+        if node is not None and program.batch_size is None:
+            return _with_overrides(func, node)
+        if program.unpack:
+            return lambda task: func(*task) if isinstance(task, tuple) else func(task)
+        call: Callable[[Any], Any] = func
+        return call
+
+    def close(self) -> None:
+        """Call ``close()`` of the instances that were made; what it raises is the instance's own affair."""
+        for instance in self.instances:
+            closing = getattr(instance, "close", None)
+            if callable(closing):
+                try:
+                    closing()
+                except Exception:  # noqa: BLE001, S110 - the tasks have ended; there is nobody to tell
+                    pass
+        self.instances.clear()
+
+    def pack(self, values: list[Any], port: int = -1) -> tuple[Any, list[tuple[int, PayloadError]]]:
+        """Values on their way out by ``port``: sealed, or live with a copy for each further node."""
+        if self.seals:
+            return seal(values)
+        return live(values, self.program.fan[port] if port >= 0 else 1), []
+
+    def failed(self, error: BaseException, position: int) -> tuple[int, ErrorRecord, bool]:
+        """The record of a task's exception, and whether it may be retried."""
+        return position, capture(error, seal=self.seals), isinstance(error, self.program.retry_types)
+
+    # -- jobs ---------------------------------------------------------------------------------------------
+
+    def run(self, worker: int, token: int, job: Job) -> Iterator[Answer]:
+        """The answers to a job; the last one has ``last`` set."""
+        start = perf_counter()
+        if self.mark is not None:
+            self.mark[1], self.mark[0] = UNKNOWN, token
+        if job.kind == "merge":
+            answer = self._merge(worker, token, job)
+        else:
+            try:
+                values = load(job)
+            except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+                yield self.unreadable(worker, token, job, error)
+                return
+            if job.kind == "key":
+                answer = self._keys(worker, token, values)
+            elif self.program.kind == "split":
+                yield from self._split(worker, token, job, values)
+                return
+            else:
+                out, failures = self.each(values)
+                answer = self.answer(worker, token, values, out, failures)
+        answer.seconds = perf_counter() - start
+        yield answer
+
+    def unreadable(self, worker: int, token: int, job: Job, error: BaseException) -> Answer:
+        """Values that cannot be opened here: find out which, fail those alone where they came together."""
+        answer = Answer(worker, token)
+        text = f"its value cannot be read in the worker: {type(error).__name__}: {error}"
+        record = capture(PayloadError(text), seal=self.seals)
+        answer.failures = [(p, record, False) for p in range(job.count)]
+        return answer
+
+    def each(self, values: list[Any]) -> tuple[list[Any], Failures]:
+        """Call the function for each value: results in order (None for a failed one), and the failures."""
+        if self.program.batch_size is not None:
+            return self._batches(values)
+        if self.program.timeout is not None and self.mark is None:
+            return self._watched(values)
+        out: list[Any] = []
+        failures: Failures = []
+        call, mark = self.call, self.mark
+        while len(out) < len(values):
+            at = len(out)
+            rest = values if not at else islice(values, at, None)
+            try:
+                if mark is None:
+                    out.extend(map(call, rest))
+                else:
+                    self._marked(mark, at, out, rest)
+            except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
+                failures.append((len(out), error))
+                out.append(None)
+        if mark is not None:
+            mark[1] = UNKNOWN  # what kills the worker from here on, while results are sealed, is not known
+        return out, failures
+
+    def _marked(self, mark: memoryview, at: int, out: list[Any], rest: Any) -> None:
+        """`each`, with the position of the running task in the shared page.
+
+        Two maps zipped and drained in C: write the position, then call and append; some 40 ns a task. A clock
+        reading for each task is worth its price only where time-outs need it.
+        """
+        positions = map(mark.__setitem__, repeat(1), count(at))
+        results = map(out.append, map(self.call, rest))
+        if self.program.timeout is None:
+            deque(zip(positions, results), maxlen=0)  # noqa: B905 - positions never end
+            return
+        for offset, value in enumerate(rest, at):
+            mark[1], mark[2] = offset, monotonic_ns()
+            out.append(self.call(value))
+
+    def _watched(self, values: list[Any]) -> tuple[list[Any], Failures]:
+        """`each` where nobody can interrupt a task: one that took too long has failed, if late."""
+        out: list[Any] = []
+        failures: Failures = []
+        timeout = self.program.timeout
+        assert timeout is not None
+        for position, value in enumerate(values):
+            start = perf_counter()
+            try:
+                result = self.call(value)
+            except BaseException as error:  # noqa: BLE001
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
+                failures.append((position, error))
+                result = None
+            else:
+                if perf_counter() - start > timeout:
+                    failures.append((position, timed_out(timeout)))
+                    result = None
+            out.append(result)
+        return out, failures
+
+    def _batches(self, values: list[Any]) -> tuple[list[Any], Failures]:
+        """`each` for a function of lists: an exception, or a wrong number of results, fails the whole list."""
+        size = self.program.batch_size
+        assert size is not None
+        out: list[Any] = []
+        failures: Failures = []
+        for at in range(0, len(values), size):
+            part = values[at : at + size]
+            if self.mark is not None:
+                self.mark[1], self.mark[2] = at, monotonic_ns()
+            try:
+                results = self.batch_results(part, self.func(part))
+            except BaseException as error:  # noqa: BLE001
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
+                failures.extend((at + i, error) for i in range(len(part)))
+                results = [None] * len(part)
+            out.extend(results)
+        return out, failures
+
+    def batch_results(self, tasks: list[Any], results: Any) -> list[Any]:
+        """The results of a function of lists, checked to be as many as the tasks."""
+        found = list(results)
+        if len(found) != len(tasks):
+            raise ValueError(f"the function returned {len(found)} results for {len(tasks)} tasks")
+        node = self.program.node
+        return found if node is None else [node.process_result(t, r) for t, r in zip(tasks, found, strict=True)]
+
+    # -- answers --------------------------------------------------------------------------------------
+
+    def answer(
+        self, worker: int, token: int, values: Sequence[Any], out: list[Any], failures: Failures, *, whole: bool = True
+    ) -> Answer:
+        """The answer for results ``out`` of ``values``; ``whole``: of all tasks of the lease, in order."""
+        answer = Answer(worker, token)
+        bad = {p for p, _ in failures}
+        if self.program.kind == "route":
+            self._route(answer, values, out, failures, bad)
+        else:
+            answer.dropped = [p for p, result in enumerate(out) if result is DROP]
+            bad.update(answer.dropped)
+            self._produce(answer, 0, out, None if whole and not bad else _others(len(out), bad))
+        answer.failures.extend(self.failed(error, p) for p, error in failures)
+        if answer.failures:
+            gone = {p for p, _, _ in answer.failures}
+            answer.dropped = [p for p in answer.dropped if p not in gone]
+        return answer
+
+    def _produce(self, answer: Answer, port: int, out: Sequence[Any], positions: list[int] | None) -> None:
+        chosen = list(out) if positions is None else [out[p] for p in positions]
+        if not chosen:
+            return
+        payload, bad = self.pack(chosen, port)
+        if bad:
+            positions = list(range(len(out))) if positions is None else positions
+            for at, error in bad:
+                answer.failures.append(self.failed(error, positions[at]))
+            skip = {at for at, _ in bad}
+            positions = [p for at, p in enumerate(positions) if at not in skip]
+        if payload.count:
+            answer.outputs.append(Produced(port, payload, positions))
+
+    def _route(
+        self, answer: Answer, values: Sequence[Any], out: list[Any], failures: Failures, bad: set[int]
+    ) -> None:
+        """Labels to ports; the task goes on unchanged, by several labels as copies of its own."""
+        chosen: list[list[int]] = [[] for _ in self.program.ports]
+        for position, labels in enumerate(out):
+            if position in bad:
+                continue
+            several = isinstance(labels, (list, tuple, set, frozenset)) and (type(labels), labels) not in _Known(self.labels)
+            try:
+                found = {self._port(label) for label in (labels if several else (labels,))}
+            except UnroutedError as error:
+                failures.append((position, error))
+                bad.add(position)
+                continue
+            ports = sorted(port for port in found if port is not None)
+            if not ports:
+                answer.dropped.append(position)
+                continue
+            for port in ports:
+                chosen[port].append(position)
+            if len(ports) > 1:
+                answer.copies[position] = len(ports)
+        given: set[int] = set()
+        for port, positions in enumerate(chosen):
+            if not positions:
+                continue
+            again = [] if self.seals else [p for p in positions if p in given]
+            tasks = list(values)
+            for p in again:
+                tasks[p] = copied(values[p])
+            given.update(answer.copies.keys() & set(positions))
+            self._produce(answer, port, tasks, positions)
+
+    def _port(self, label: Any) -> int | None:
+        """The port of a label; None drops."""
+        if label is DROP:
+            return None
+        try:
+            port = self.labels.get((type(label), label))
+        except TypeError:
+            port = None  # an unhashable label
+        if port is not None:
+            return port
+        default = self.program.default
+        if default is not None:
+            return None if default is DROP else self.labels[type(default), default]
+        known = [p for p in self.program.ports if p is not DROP]
+        raise UnroutedError(
+            f"label {label!r} has no branch; known: {', '.join(map(repr, known))}. Add a branch, or a default=",
+            label=label,
+            known=known,
+        )
+
+    def _keys(self, worker: int, token: int, values: list[Any]) -> Answer:
+        """The deduplication keys of the values."""
+        answer = Answer(worker, token, keys=[])
+        assert answer.keys is not None
+        of = self.program.key
+        for position, value in enumerate(values):
+            try:
+                answer.keys.append(content_key(value if of is None else of(value)))
+            except Exception as error:  # noqa: BLE001 - the key function is the user's
+                answer.keys.append(None)
+                answer.failures.append((position, self.failed(error, position)[1], False))
+        return answer
+
+    # -- splits ---------------------------------------------------------------------------------------
+
+    def _split(self, worker: int, token: int, job: Job, values: list[Any]) -> Generator[Answer, None, None]:
+        """Children of each value, on their way while the function still runs."""
+        cut = max(1, min(job.cuts.values(), default=1024))
+        batch = Children(self, worker, token, cut)
+        call, mark = self.call, self.mark
+        for position, value in enumerate(values):
+            if mark is not None:
+                self._mark_one(mark, position)
+            batch.begin(position, job.skip.get(position, 0))
+            try:
+                result = call(value)
+                if result is DROP:
+                    batch.drop()
+                    continue
+                yield from batch.take(children_of(result))
+            except BaseException as error:  # noqa: BLE001
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
+                yield from batch.fail(error)
+            else:
+                batch.end()
+        yield batch.last()
+
+    def _mark_one(self, mark: memoryview, position: int) -> None:
+        mark[1], mark[2] = position, monotonic_ns()
+
+    # -- merges ---------------------------------------------------------------------------------------
+
+    def _merge(self, worker: int, token: int, job: Job) -> Answer:
+        """Merge each group of the job."""
+        answer = Answer(worker, token)
+        opened: dict[int, list[Any]] = {}
+        out: list[Any] = []
+        failures: Failures = []
+        states: dict[int, Any] = {}
+        for position, group in enumerate(job.groups):
+            if self.mark is not None:
+                self._mark_one(self.mark, position)
+            result: Any = None
+            try:
+                members = self.members(group.pieces, opened)
+                if self.program.fold is None:
+                    result = self.merge_one(members)
+                else:
+                    result = self._fold(group, members)
+                    if not group.final:
+                        state, bad = self.pack([result])
+                        if bad:
+                            raise bad[0][1]
+                        states[position] = state
+            except BaseException as error:  # noqa: BLE001
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
+                failures.append((position, error))
+            out.append(result)
+        bad_positions = {p for p, _ in failures} | set(states)
+        answer.dropped = [p for p, result in enumerate(out) if result is DROP and p not in bad_positions]
+        bad_positions.update(answer.dropped)
+        self._produce(answer, 0, out, _others(len(out), bad_positions) if bad_positions else None)
+        answer.failures.extend(self.failed(error, p) for p, error in failures)
+        answer.states = states or None
+        return answer
+
+    def members(self, pieces: Sequence[Any], opened: dict[int, list[Any]]) -> list[Any]:
+        members: list[Any] = []
+        for payload, low, high in pieces:
+            values = opened.get(id(payload))
+            if values is None:
+                try:
+                    values = opened[id(payload)] = open_values(payload)
+                except Exception as error:  # noqa: BLE001
+                    raise PayloadError(f"a member cannot be read in the worker: {type(error).__name__}: {error}") from error
+            members.extend(values[low:high])
+        return members
+
+    def merge_one(self, members: list[Any]) -> Any:
+        result = self.func(*members) if self.program.spread is not None else self.func(members)
+        return self._processed(members, result)
+
+    def _fold(self, group: Any, members: list[Any]) -> Any:
+        fold = self.program.fold
+        assert fold is not None
+        state = copied(self.program.initial) if group.state is None else open_values(group.state)[0]
+        for member in members:
+            state = fold(state, member)
+        return self._processed(state, self.func(state)) if group.final else state
+
+    def _processed(self, task: Any, result: Any) -> Any:
+        node = self.program.node
+        return result if node is None else node.process_result(task, result)
+
+
+class Children:
+    """Children on their way out: gathered into payloads of ``cut`` values, numbered per task."""
+
+    def __init__(self, runner: Runner, worker: int, token: int, cut: int) -> None:
+        self.runner, self.worker, self.token, self.cut = runner, worker, token, cut
+        self.position = self.number = self.skip = 0
+        self.values: list[Any] = []
+        self.runs: list[tuple[int, int, int]] = []
+        self.answer = Answer(worker, token, last=False, ended=[])
+        self.since = perf_counter()
+
+    def begin(self, position: int, skip: int) -> None:
+        """Start the task at ``position``, whose first ``skip`` children were accepted before."""
+        self.position, self.number, self.skip = position, skip, skip
+
+    def take(self, children: Iterator[Any] | Sequence[Any]) -> Generator[Answer, None, None]:
+        """Send the children on, in payloads."""
+        if isinstance(children, (list, tuple, range)):
+            at = self.skip
+            while at < len(children):
+                part = children[at : at + self.cut - len(self.values)]
+                self.add(part)
+                at += len(part)
+                if len(self.values) >= self.cut:
+                    yield from self.flush()
+            return
+        source = iter(children)
+        deque(islice(source, self.skip), maxlen=0)
+        for child in source:
+            self.add((child,))
+            if len(self.values) >= self.cut or perf_counter() - self.since > FLUSH_SECONDS:
+                yield from self.flush()
+
+    def add(self, children: Sequence[Any]) -> None:
+        """Take in neighbouring children of the current task."""
+        if not self.values:
+            self.since = perf_counter()
+        self.values.extend(children)
+        if self.runs and self.runs[-1][0] == self.position:
+            position, start, number = self.runs[-1]
+            self.runs[-1] = (position, start, number + len(children))
+        else:
+            self.runs.append((self.position, self.number, len(children)))
+        self.number += len(children)
+
+    def flush(self) -> Generator[Answer, None, None]:
+        """Send what there is."""
+        self._pack()
+        answer, self.answer = self.answer, Answer(self.worker, self.token, last=False, ended=[])
+        yield answer
+
+    def _pack(self) -> None:
+        if not self.values:
+            return
+        values, runs = self.values, self.runs
+        self.values, self.runs = [], []
+        values, runs = _without_drops(values, runs)
+        payload, bad = self.runner.pack(values, 0)
+        if bad:
+            # A child that cannot travel fails its parent: the children after it would lose their numbers.
+            raise bad[0][1]
+        self.answer.outputs.append(Produced(0, payload, None, runs))
+
+    def end(self) -> None:
+        """The current task has given all its children."""
+        assert self.answer.ended is not None
+        self.answer.ended.append(self.position)
+
+    def drop(self) -> None:
+        """The current task was dropped."""
+        self.answer.dropped.append(self.position)
+
+    def fail(self, error: BaseException) -> Generator[Answer, None, None]:
+        """The current task failed; the children it gave before go on first."""
+        if self.values:
+            try:
+                yield from self.flush()
+            except PayloadError as unsealed:
+                error = unsealed
+        self.answer.failures.append(self.runner.failed(error, self.position))
+
+    def last(self) -> Answer:
+        """The last answer."""
+        try:
+            self._pack()
+        except PayloadError as error:
+            self._fail_last(error)
+        self.answer.last = True
+        return self.answer
+
+    def _fail_last(self, error: PayloadError) -> None:
+        assert self.answer.ended is not None
+        self.answer.ended = [p for p in self.answer.ended if p != self.position]
+        self.answer.failures.append(self.runner.failed(error, self.position))
+
+
+def _without_drops(values: list[Any], runs: list[tuple[int, int, int]]) -> tuple[list[Any], list[tuple[int, int, int]]]:
+    """Children that are `DROP` are simply absent; the others keep their numbers."""
+    if not any(v is DROP for v in values):
+        return values, runs
+    kept: list[Any] = []
+    kept_runs: list[tuple[int, int, int]] = []
+    at = 0
+    for position, start, number in runs:
+        for offset in range(number):
+            value = values[at]
+            at += 1
+            if value is not DROP:
+                kept.append(value)
+                kept_runs.append((position, start + offset, 1))
+    return kept, kept_runs
+
+
+class _Known:
+    """Membership test that takes unhashable labels."""
+
+    def __init__(self, labels: dict[Any, int]) -> None:
+        self.labels = labels
+
+    def __contains__(self, key: Any) -> bool:
+        try:
+            return key in self.labels
+        except TypeError:
+            return False
+
+
+def load(job: Job) -> list[Any]:
+    """The values of a job's pieces."""
+    if len(job.pieces) == 1:
+        payload, low, high = job.pieces[0]
+        return open_values(payload, low, high)
+    values: list[Any] = []
+    for payload, low, high in job.pieces:
+        values.extend(open_values(payload, low, high))
+    return values
+
+
+def children_of(result: Any) -> Any:
+    """The iterable that a Splitter's function gave, or a `TypeError` that says what it gave instead."""
+    if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__") and not hasattr(result, "__getitem__"):
+        raise TypeError(
+            f"a Splitter's function must return an iterable of children, not {type(result).__name__}; "
+            f"return [value] for a single child"
+        )
+    return result
+
+
+def timed_out(seconds: float) -> TaskTimeout:
+    """The error of a task that ran too long."""
+    return TaskTimeout(f"ran longer than the timeout of {seconds:g} s")
+
+
+def _with_overrides(func: Callable[..., Any], node: Any) -> Callable[[Any], Any]:
+    def call(task: Any) -> Any:
+        args = node.get_args(task)
+        if not isinstance(args, tuple):
+            raise TypeError(f"get_args must return a tuple of arguments, not {type(args).__name__}")
+        return node.process_result(task, func(*args))
+
+    return call
+
+
+def _others(number: int, bad: set[int]) -> list[int]:
+    return [p for p in range(number) if p not in bad]

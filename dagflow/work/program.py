@@ -1,0 +1,61 @@
+"""Program: all that a worker is told of its node. Travels once per worker, by cloudpickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dagflow.graph.merger import Merger
+from dagflow.graph.router import Router
+
+if TYPE_CHECKING:
+    from dagflow.graph.node import Node
+    from dagflow.graph.plan import NodePlan
+
+
+class Program:
+    """A node's function and the options that the worker itself carries out.
+
+    ``node`` is the node object, only where a subclass overrides ``get_args`` or ``process_result``.
+    ``fan``: how many nodes each port leads to (live values are copied for each).
+    """
+
+    name: str
+    kind: str
+    mode: str
+    width: int
+    func: Callable[..., Any]
+    unpack: bool
+    node: Node | None
+    retry_types: tuple[type[BaseException], ...]
+    timeout: float | None
+    batch_size: int | None
+    key: Callable[[Any], Any] | None
+    deduplicate: bool
+    ports: list[Any]
+    default: Any
+    fan: list[int]
+    spread: int | None
+    fold: Callable[[Any, Any], Any] | None
+    initial: Any
+
+    @classmethod
+    def of(cls, node: Node, plan: NodePlan) -> Program:
+        """The program of a node."""
+        self = cls()
+        self.name, self.kind, self.mode, self.width = plan.name, plan.kind, plan.mode, plan.width
+        self.func = node.func
+        self.unpack = node.unpacks()
+        own = node.overrides("get_args") or node.overrides("process_result")
+        self.node = node if own else None
+        self.retry_types = node.retry_types()
+        self.timeout, self.batch_size = plan.timeout, plan.batch_size
+        self.deduplicate = plan.deduplicate
+        self.key = node.deduplicate if callable(node.deduplicate) else None
+        self.ports = [port.label for port in plan.ports]
+        self.default = node.default if isinstance(node, Router) else None
+        self.fan = [max(1, len(port.targets)) for port in plan.ports]
+        self.spread = plan.merge.spread if plan.merge is not None else None
+        fold = node.fold if isinstance(node, Merger) else None
+        self.fold, self.initial = fold if fold is not None else (None, None)
+        return self
