@@ -255,8 +255,29 @@ class RunResult:
     @property
     def values(self) -> list[Any]:
         """All outputs, flat: in source order, then lineage order; those that belong to no source task last."""
+        plain = self._plain_values()
+        if plain is not None:
+            return plain
         by_root, nobody = self._by_root()
         return [value for index in sorted(by_root) for value in by_root[index]] + nobody
+
+    def _plain_values(self) -> list[Any] | None:
+        """`values` where every output is a run of source tasks that no other run meets: the common case, in bulk."""
+        parts = []
+        for output in self._collector.outputs:
+            if len(output.segments) != 1:
+                return None
+            space, indices = output.segments[0]
+            if space.parent is not None or space.aggregate or not isinstance(indices, range):
+                return None
+            parts.append((indices.start, indices.stop, output))
+        parts.sort(key=_start)
+        if any(a[1] > b[0] for a, b in zip(parts, parts[1:], strict=False)):
+            return None
+        values: list[Any] = []
+        for _, _, output in parts:
+            values.extend(open_values(output.payload, output.low, output.low + output.count))
+        return values
 
     # -- by task --------------------------------------------------------------------------------------
 
@@ -351,6 +372,10 @@ def summary_of(result: RunResult) -> str:
     ends = ", ".join(f"{n:,} {status}" for status, n in sorted(result.statuses().items()))
     total = f"{len(result):,} source tasks in {result.snapshot.elapsed:.2f} s: {ends or 'none'}"
     return "\n".join([*lines, total])
+
+
+def _start(part: tuple[int, int, Output]) -> int:
+    return part[0]
 
 
 def _key(item: tuple[tuple[int, ...], Any]) -> tuple[int, ...]:

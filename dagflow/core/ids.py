@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Indices = Sequence[int]
 Segment = tuple["Space", Indices]
 COPY: Final = -2
-"""The "frame" of spaces that no scope belongs to: copies made by a Router or by several closers."""
+"""The "frame" of the spaces of copies that a Router makes of a task with several labels."""
+CLOSED: Final = -3
+"""The "frame" of the spaces of a task that goes on several times because several Mergers closed its scope."""
 ROOT: Final = -1
 """The "frame" of the accounts that decide the fate of source tasks (and of aggregates)."""
 

@@ -117,6 +117,13 @@ class Inbox:
                 most = 0
         return taken
 
+    def take_out(self, envelope: Envelope) -> None:
+        """Take one envelope out of the middle of the queue."""
+        at = next(i for i, queued in enumerate(self.queue) if queued is envelope)
+        del self.queue[at]
+        self.queued -= envelope.count
+        self.bytes -= envelope.size
+
     def clear(self) -> None:
         """Forget what is queued."""
         self.queue.clear()

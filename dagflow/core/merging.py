@@ -30,7 +30,7 @@ class Fold:
         self.state: Any = None
         self.pending: list[Piece] = []
         self.members = 0
-        self.queued: Group | None = None
+        self.queued: Envelope | None = None
         self.leased = False
         self.closing = False
         self.error: ErrorRecord | None = None
@@ -40,17 +40,24 @@ class Fold:
     def add(self, piece: Piece) -> None:
         """Take one more run of members."""
         self.members += piece[2] - piece[1]
-        (self.queued.pieces if self.queued is not None else self.pending).append(piece)
+        (self._group().pieces if self.queued is not None else self.pending).append(piece)
+
+    def _group(self) -> Group:
+        assert self.queued is not None
+        assert self.queued.groups is not None
+        return self.queued.groups[0]
 
     def step(self) -> Envelope | None:
         """The next step to queue, if there is anything to do and none is queued or leased."""
         if self.closing and self.queued is not None:
-            self.queued.final = True
+            self._group().final = True
+            self.queued.segments = self.segments  # known only now where several Mergers close the scope
         if self.leased or self.queued is not None or not (self.pending or self.closing):
             return None
-        group = self.queued = Group(self.pending, self.state, self.closing, self)
+        group = Group(self.pending, self.state, self.closing, self)
         self.pending = []
-        return Envelope("merge", self.segments, 1, groups=[group], attempt=self.attempt)
+        self.queued = Envelope("merge", self.segments, 1, groups=[group], attempt=self.attempt)
+        return self.queued
 
     def lease(self) -> None:
         """Its queued step has been given to a worker."""

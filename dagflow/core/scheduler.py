@@ -29,7 +29,7 @@ from dagflow.core.envelope import (
     Payload,
     Piece,
 )
-from dagflow.core.ids import COPY, ROOT, Indices, Segment, Space, count_of, take, tasks_of
+from dagflow.core.ids import CLOSED, COPY, ROOT, Indices, Segment, Space, count_of, take, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
 from dagflow.core.lifecycle import advance
 from dagflow.core.merging import Fold, MergeState
@@ -360,7 +360,7 @@ class Scheduler:
         if len(closers) > 1:  # the opener's task goes on once per Merger
             outer.family.add(outer.fixed, (scope,), len(closers) - 1)
         for at, merger in enumerate(closers):
-            space = base if len(closers) == 1 else self.lineages.branch(COPY, base, ~at, 0)
+            space = base if len(closers) == 1 else self.lineages.branch(CLOSED, base, at, 0)
             there = self.lineages.account(space, merger)
             if there is not outer:
                 there.family.add(there.fixed, (scope,))
@@ -468,13 +468,9 @@ class Scheduler:
             self._queue_merge(node, envelope)
 
     def _forget_step(self, node: Inbox, fold: Fold) -> None:
-        for envelope in node.queue:
-            if envelope.groups is not None and envelope.groups[0] is fold.queued and envelope.count == 1:
-                node.queue.remove(envelope)
-                node.queued -= 1
-                node.bytes -= envelope.size
-                self.in_flight -= 1
-                break
+        assert fold.queued is not None
+        node.take_out(fold.queued)
+        self.in_flight -= 1
         fold.queued = None
         assert node.merge is not None
         node.merge.folding -= 1
@@ -1154,7 +1150,7 @@ class Scheduler:
     def _reset_fold(self, envelope: Envelope) -> None:
         for group in envelope.groups or ():
             if group.fold is not None:
-                group.fold.queued = group
+                group.fold.queued = envelope
                 group.fold.leased = False
 
     def _blame(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
@@ -1318,6 +1314,11 @@ class Scheduler:
         """Close what has ended, in topological order."""
         if self.source_open:
             return  # every node lies below an entry, so none can have ended
+        while self._close_some():
+            pass  # a Merger can wait for nodes that stand after it (see `_find_upstreams`), so one pass may not do
+
+    def _close_some(self) -> bool:
+        before = self._closed
         for node in self.nodes:
             if node.phase == "closed":
                 continue
@@ -1338,6 +1339,7 @@ class Scheduler:
                 for worker in list(node.workers.values()):
                     self._forget(worker)
                     self._out.append(do.StopWorker(worker.number))
+        return self._closed > before
 
     def _dispatch_now(self, node: Inbox) -> None:
         if not node.workers:
@@ -1424,6 +1426,12 @@ class Scheduler:
             for port in ports:
                 for target in port.targets:
                     found[target].add(node.index)
+        # A scope that several Mergers close is complete for all of them at once, so a task on its way to one of
+        # them keeps the others waiting: they have each other's upstreams.
+        for frame in self.plan.frames:
+            together: set[int] = set().union(*(found[m] for m in frame.closers))
+            for merger in frame.closers:
+                found[merger] = set(together)
         return found
 
     def _find_run_mergers(self) -> list[tuple[int, ...]]:

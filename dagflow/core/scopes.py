@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from dagflow.core.ids import COPY, ROOT, Indices, Space
+from dagflow.core.ids import ROOT, Indices, Space
 
 if TYPE_CHECKING:
     from dagflow.core.envelope import ErrorRecord, Payload
@@ -160,7 +160,7 @@ class Lineages:
         space = base.derived.get(key)
         if space is None:
             space = base.derived[key] = Space(base, frame, None, branch)
-            if frame != COPY and self.plan.frames[frame].closers:
+            if frame >= 0 and self.plan.frames[frame].closers:
                 space.chain = (Account(self.family(frame, base, default), None), *base.chain)
             else:
                 space.chain = base.chain

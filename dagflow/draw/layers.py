@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from dagflow.draw.measure import label_size, node_size
 from dagflow.draw.model import Picture
@@ -21,10 +21,12 @@ WAY_HEIGHT = 2.0
 
 @dataclass(slots=True)
 class Slot:
-    """A thing in a column: a node (``node`` is its place in the picture), a label, or edges passing through.
+    """A thing in a column: a node (``node`` is its place in the picture), a label, edges passing
+    through, or a piece of a fence.
 
-    ``boxes``: the boxes around it, outermost first. ``is_side``: it belongs to a dashed edge. ``before`` and
-    ``after``: the slots it is joined to in the columns next to its own.
+    ``boxes``: the boxes around it, outermost first. ``is_side``: it belongs to a dashed edge.
+    ``fence``: the number of the fence that it is a piece of. ``before`` and ``after``: the slots it is joined
+    to in the columns next to its own.
     """
 
     column: int
@@ -34,12 +36,13 @@ class Slot:
     node: int | None = None
     is_label: bool = False
     is_side: bool = False
+    fence: int | None = None
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
 
     @property
     def is_way(self) -> bool:
-        """Whether this is edges passing through, which take hardly any room."""
+        """Whether this is edges passing through (or a fence), which take hardly any room."""
         return self.node is None and not self.is_label
 
 
@@ -61,9 +64,13 @@ class Layered:
         """Add the edge that goes along ``chain``."""
         self.chains.append(chain)
         for left, right in pairwise(chain):
-            if right not in self.slots[left].after:
-                self.slots[left].after.append(right)
-                self.slots[right].before.append(left)
+            self.link(left, right)
+
+    def link(self, left: int, right: int) -> None:
+        """Join two slots of neighbouring columns."""
+        if right not in self.slots[left].after:
+            self.slots[left].after.append(right)
+            self.slots[right].before.append(left)
 
 
 def layered(picture: Picture) -> Layered:
@@ -79,18 +86,19 @@ def layered(picture: Picture) -> Layered:
     drawn = Layered([], [[] for _ in halves], [])
     for i, node in enumerate(picture.nodes):
         drawn.add(Slot(column_of[2 * ranks[i]], *node_size(node), paths[i], node=i))
+    spans = _spans(drawn, len(picture.boxes))
     shared: dict[tuple[int, bool, tuple[int, ...], int], int] = {}
     for (a, b), edge in zip(ends, picture.edges, strict=True):
-        common = _common(paths[a], paths[b])
         chain = [a]
         for column in range(column_of[2 * ranks[a]] + 1, column_of[2 * ranks[b]]):
+            around = _around_way(paths[a], paths[b], column, spans)
             if edge.text and len(chain) == 1:
-                label = Slot(column, *label_size(edge.text), common, is_label=True, is_side=edge.dashed)
+                label = Slot(column, *label_size(edge.text), around, is_label=True, is_side=edge.dashed)
                 chain.append(drawn.add(label))
                 continue
-            key = (b, edge.dashed, common, column)
+            key = (b, edge.dashed, around, column)
             if key not in shared:
-                shared[key] = drawn.add(Slot(column, 0.0, WAY_HEIGHT, common, is_side=edge.dashed))
+                shared[key] = drawn.add(Slot(column, 0.0, WAY_HEIGHT, around, is_side=edge.dashed))
             chain.append(shared[key])
         drawn.join([*chain, b])
     return drawn
@@ -125,6 +133,27 @@ def _box_paths(picture: Picture, place: dict[str, int]) -> list[tuple[int, ...]]
         for member in box.members:
             paths[place[member]] += (number,)
     return paths
+
+
+def _spans(drawn: Layered, boxes: int) -> list[tuple[int, int]]:
+    """The first and the last column of each box, as far as its nodes go."""
+    columns: list[list[int]] = [[] for _ in range(boxes)]
+    for slot in drawn.slots:
+        for box in slot.boxes:
+            columns[box].append(slot.column)
+    return [(min(each), max(each)) for each in columns]
+
+
+def _around_way(
+    source: tuple[int, ...], target: tuple[int, ...], column: int, spans: list[tuple[int, int]]
+) -> tuple[int, ...]:
+    """The boxes around an edge in a column: those around both its ends, and those that it leaves or enters
+    as far as they reach, so that it does not run along their outside."""
+    common = _common(source, target)
+    if len(common) < min(len(source), len(target)):
+        return common
+    more = max(source, target, key=len)[len(common) :]
+    return common + tuple(takewhile(lambda box: spans[box][0] <= column <= spans[box][1], more))
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,20 +1,18 @@
 """Layout: where everything of a picture stands, in pixels, left to right. Pure, and the same each time.
 
-Four steps: columns (`layers`), the order in each (`order`), heights (here), widths (here). Heights are found
-by giving each slot the mean height of its neighbours as a wish, and then the nearest heights to all wishes of
-a column that keep its order and distances; that is an isotonic regression, solved exactly by pooling adjacent
-violators. Long edges weigh most, so they run straight.
+Five steps: columns (`layers`), the order in each (`order`), room for boxes (`fences`), `heights`, and widths
+(here).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
-from dagflow.draw.layers import Layered, Slot, apart, layered
+from dagflow.draw import fences
+from dagflow.draw.heights import heights
+from dagflow.draw.layers import Layered, apart, layered
 from dagflow.draw.model import Picture
 from dagflow.draw.order import arrange
 
@@ -24,12 +22,6 @@ _STEEP: Final = 0.12
 """How much wider a gap gets per pixel that an edge climbs in it."""
 _WIDEST_GAP: Final = 130.0
 _BOX_PAD: Final = 9.0
-_BORDER: Final = 13.0
-"""Extra distance between things with a box's border between them; more than a box's padding."""
-_SIDE: Final = 0.03
-"""How little a dashed edge counts beside another, so that the main way of the tasks stays level."""
-_PASSES: Final = 6
-_STRAIGHTENINGS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +86,8 @@ def lay_out(picture: Picture) -> Layout:
     """Place everything of ``picture``."""
     drawn = layered(picture)
     arrange(drawn)
-    middles = _heights(drawn)
+    fences.build(drawn, len(picture.boxes))
+    middles = heights(drawn)
     spans = _columns(drawn, middles)
     rects = []
     for slot, middle in zip(drawn.slots, middles, strict=True):
@@ -103,95 +96,6 @@ def lay_out(picture: Picture) -> Layout:
         rects.append(Rect(x, middle - slot.height / 2, slot.width, slot.height))
     boxes = _box_rects(picture, drawn, rects)
     return _framed(picture, drawn, rects, boxes, spans)
-
-
-# -- heights ---------------------------------------------------------------------------------------------
-
-
-def _heights(drawn: Layered) -> list[float]:
-    slots = drawn.slots
-    gaps = [[_distance(slots[a], slots[b]) for a, b in pairwise(column)] for column in drawn.columns]
-    middles = [0.0] * len(slots)
-    for column, between in zip(drawn.columns, gaps, strict=True):
-        y = -sum(between) / 2
-        for s, gap in zip(column, [*between, 0.0], strict=True):
-            middles[s] = y
-            y += gap
-    # Both sides pull at once: with the side just settled alone, small shifts add up along a long chain.
-    joined = [[(n, _pull(slot, slots[n])) for n in (*slot.before, *slot.after)] for slot in slots]
-    order = list(range(len(drawn.columns)))
-    for columns in (order, order[::-1]) * _PASSES:
-        for c in columns:
-            _settle(drawn.columns[c], gaps[c], joined, middles)
-    for columns in (order, order[::-1]) * _STRAIGHTENINGS:
-        for c in columns:
-            _straighten(slots, drawn.columns[c], gaps[c], middles, leftwards=columns is not order)
-    return middles
-
-
-def _distance(above: Slot, below: Slot) -> float:
-    room = 10.0 if above.is_way or below.is_way else 12.0 if above.is_label or below.is_label else 20.0
-    return (above.height + below.height) / 2 + room + _BORDER * apart(above.boxes, below.boxes)
-
-
-def _pull(one: Slot, other: Slot) -> float:
-    """How much an edge wants to be level: most in the middle of a long one, hardly at all if it is dashed."""
-    thin = (one.node is None) + (other.node is None)
-    return (1.0, 2.0, 8.0)[thin] * (_SIDE if one.is_side or other.is_side else 1.0)
-
-
-def _settle(
-    column: list[int], gaps: list[float], joined: list[list[tuple[int, float]]], middles: list[float]
-) -> None:
-    """Move a column's slots as near as can be to the mean of what each is joined to."""
-    pools: list[tuple[float, float, int]] = []  # the mean of wishes less offsets, its weight, how many slots
-    offset = 0.0
-    for s, gap in zip(column, [*gaps, 0.0], strict=True):
-        pulls = joined[s]
-        weight = sum(w for _, w in pulls)
-        wish = sum(middles[n] * w for n, w in pulls) / weight if pulls else middles[s]
-        mean, weight, count = wish - offset, weight or 0.05, 1
-        while pools and pools[-1][0] > mean:
-            other, heavy, many = pools.pop()
-            mean = (mean * weight + other * heavy) / (weight + heavy)
-            weight, count = weight + heavy, count + many
-        pools.append((mean, weight, count))
-        offset += gap
-    offset, place = 0.0, 0
-    for mean, _, count in pools:
-        for s in column[place : place + count]:
-            middles[s] = mean + offset
-            offset += gaps[place] if place < len(gaps) else 0.0
-            place += 1
-
-
-def _straighten(
-    slots: list[Slot], column: list[int], gaps: list[float], middles: list[float], *, leftwards: bool
-) -> None:
-    """Take out bends that a column's distances do not ask for.
-
-    Means leave an edge a little bent everywhere. A slot that lies between one other on either side may stand
-    level with one of them at no cost to the length of the edge, and one that has a single neighbour, with it.
-    """
-    for place, s in enumerate(column):
-        slot = slots[s]
-        before, after = (_line(slots, slot, joined) for joined in (slot.before, slot.after))
-        if before is None or after is None or not before + after:
-            continue
-        lowest = middles[column[place - 1]] + gaps[place - 1] if place else -math.inf
-        highest = middles[column[place + 1]] - gaps[place] if place + 1 < len(column) else math.inf
-        levels = [middles[n] for n in (*before, *after)][:: -1 if leftwards else 1]
-        free = [y for y in levels if lowest <= y <= highest]
-        wish = free[0] if free else min(max(middles[s], min(levels)), max(levels))
-        middles[s] = min(max(wish, lowest), max(lowest, highest))
-
-
-def _line(slots: list[Slot], slot: Slot, joined: list[int]) -> list[int] | None:
-    """What ``slot`` may stand level with on one side; None where it belongs between several."""
-    joined = [n for n in joined if slots[n].is_side == slot.is_side] or joined
-    if len(joined) > 1 and slot.is_way:
-        return [n for n in joined if slots[n].is_way][:1]
-    return joined if len(joined) <= 1 else None
 
 
 # -- widths ----------------------------------------------------------------------------------------------
@@ -222,7 +126,8 @@ def _box_rects(picture: Picture, drawn: Layered, rects: list[Rect]) -> list[Rect
     for number in reversed(range(len(picture.boxes))):  # inner boxes come last, and outer ones go around them
         inner = [r for b, r in wanted.items() if picture.boxes[b].parent == number]
         inside = [r for r, slot in zip(rects, drawn.slots, strict=True) if number in slot.boxes]
-        wanted[number] = _around([*inside, *inner]).grown(_BOX_PAD)
+        around = _around([*inside, *inner])  # the fences are among them, so only the sides need room
+        wanted[number] = Rect(around.x - _BOX_PAD, around.y, around.width + 2 * _BOX_PAD, around.height)
     boxes: list[Rect | None] = [None] * len(picture.boxes)
     for number, rect in sorted(wanted.items()):
         strangers = (

@@ -54,7 +54,7 @@ def node_size(node: PictureNode) -> tuple[float, float]:
     wide, high = text_block(node)
     if node.kind == "route":
         # A text block fits a diamond if its share of the width and its share of the height sum up to 1.
-        tall = high + 34
+        tall = high + 34 + wide * 0.12
         return (wide + 4) / (1 - high / tall), tall
     if node.kind in ("split", "merge"):
         return max(wide + 30, 56), high + 24

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Bus:
     """Fans out what a run has to tell; itself an `Observer`. One bus serves one run.
 
-    An observer that raises is reported once, as a warning in the user's log, and hears nothing more. One with a
-    method ``for_run`` is asked for a listener of this run's own, so that it can serve several runs at once. One
-    with a class attribute ``wants_facts = False`` gets no facts; where nobody wants any, `wants_facts` of the
-    bus is False and the ring need not bring them.
+    An observer that raises is reported once, as a warning in the user's log, and hears nothing more. One
+    with a method ``for_run`` is asked for a listener of this run's own, so that it can serve several runs
+    at once. One with a class attribute ``wants_facts = False`` gets no facts; where nobody wants any,
+    `wants_facts` of the bus is False and the ring need not bring them.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:

@@ -17,8 +17,8 @@ _UNREADABLE: Final = "<a value that cannot be read here>"
 class Inputs:
     """Values of pieces, as texts.
 
-    A thousand tasks sealed together may end in a thousand facts. The payloads opened last are kept, by identity
-    and up to a bound of bytes, so that each is opened once.
+    A thousand tasks sealed together may end in a thousand facts. The payloads opened last are kept, by
+    identity and up to a bound of bytes, so that each is opened once.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Inputs:
         self._bytes = 0
 
     def texts(self, pieces: list[Piece], positions: list[int] | None, count: int) -> list[str]:
-        """``count`` texts: of the values at ``positions`` of all pieces (None: of each); "" where there is none."""
+        """``count`` texts: of the values at ``positions`` of all pieces (None: of each); "" where none is."""
         found: list[str] = []
         if positions is None:
             for piece in pieces:

@@ -17,15 +17,15 @@ def _own_logger() -> Logger:
     """A loguru logger with handlers of its own.
 
     loguru offers one global logger: a sink added to it would get the user's records, and our records would
-    reach the user's sinks, unless each of those had a filter. Its parts are private, but they are the very ones
-    from which loguru makes the global logger, and the dependency is held to one minor version; the tests say
-    at once if that changes.
+    reach the user's sinks, unless each of those had a filter. Its parts are private, but they are the very
+    ones from which loguru makes the global logger, and the dependency is held to one minor version; the
+    tests say at once if that changes.
     """
     from loguru import _logger
 
-    make: Any = _logger.Logger  # type: ignore[attr-defined]
-    logger: Logger = make(
-        core=_logger.Core(),  # type: ignore[attr-defined]
+    parts: Any = _logger
+    logger: Logger = parts.Logger(
+        core=parts.Core(),
         exception=None,
         depth=0,
         record=False,
@@ -40,9 +40,10 @@ def _own_logger() -> Logger:
 
 
 def _rotation_function(rotation: Any) -> Callable[[Message, Any], bool] | None:
-    from loguru._file_sink import FileSink  # type: ignore[import-not-found]
+    from loguru import _file_sink
 
-    made: Callable[[Message, Any], bool] | None = FileSink._make_rotation_function(rotation)
+    parts: Any = _file_sink
+    made: Callable[[Message, Any], bool] | None = parts.FileSink._make_rotation_function(rotation)
     return made
 
 
@@ -64,13 +65,12 @@ class _Daily:
 class LogFile:
     """Lines to a file that changes its name every day; open while at least one run uses it.
 
-    ``path``: loguru's template, ``{time:YYYY-MM-DD}`` in it becomes the day. ``line``: loguru's format of one
-    line; must contain ``{message}``. ``level``, ``rotation`` and ``retention`` as in loguru's ``logger.add``.
-    Wrong ones raise here and not in the middle of a run.
+    ``line``: loguru's format of one line; must contain ``{message}``. ``level``, ``rotation`` and
+    ``retention`` as in loguru's ``logger.add``. Wrong ones raise here and not in the middle of a run.
     """
 
-    def __init__(self, path: str, *, level: str | int, line: str, rotation: Any, retention: Any) -> None:
-        self._path = path
+    def __init__(self, *, level: str | int, line: str, rotation: Any, retention: Any) -> None:
+        self._path = ""
         self._level = level
         self._line = line
         self._rotation = rotation
@@ -102,12 +102,16 @@ class LogFile:
         """A level's number."""
         return self._logger.level(level).no
 
-    def open(self) -> None:
-        """One run more uses the file. It is made with its first line."""
+    def open(self, path: str) -> None:
+        """One run more uses the file; the first says where it is. It is made with its first line.
+
+        ``path`` is a template of loguru's: ``{time:YYYY-MM-DD}`` in it becomes the day.
+        """
         with self._lock:
-            self._users += 1
-            if self._users == 1:
+            if not self._users:
+                self._path = path
                 self._sink = self._add(_Daily(self._rotation))
+            self._users += 1
 
     def close(self) -> None:
         """One run fewer; the last one closes the file, and old files go as ``retention`` says."""

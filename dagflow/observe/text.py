@@ -22,7 +22,7 @@ _CONTAINERS: Final = frozenset((list, tuple, dict, set, frozenset))
 
 
 def clean(text: str, most: int = MESSAGE_MOST) -> str:
-    """``text`` in one printable line of at most ``most`` characters; others as ``\\n``, ``\\x1b``, ``\\u202e``."""
+    """``text`` in one printable line of at most ``most`` characters; the others as ``\\n``, ``\\x1b``."""
     if len(text) <= most and text.isprintable():
         return text
     text = str.__getitem__(text, slice(most + 1))

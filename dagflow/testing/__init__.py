@@ -1,0 +1,7 @@
+"""Tools to test graphs, backends and dagflow itself: public, and used by dagflow's own tests.
+
+* `graphs`: random graphs and functions for them, from a seed or from hypothesis (`strategies`).
+* `world`: reality as data: which events may answer the commands that are outstanding.
+* `simulate`: whole runs of the real scheduler on a `World` with a seed: any order, deaths, late answers.
+* `contracts`: a conformance suite that any backend can run.
+"""

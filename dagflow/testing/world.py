@@ -1,0 +1,187 @@
+"""World: reality as data. Given the commands outstanding, it says which events may come next.
+
+Hypothesis picks among them (short, shrinkable), the simulator picks with a seed (long, with deaths), a test
+picks by hand. Functions are run for real, in this process; workers, time and the source are made up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dagflow.core import commands as do
+from dagflow.core import events as ev
+from dagflow.core.commands import SPLIT_CREDIT, Job
+from dagflow.graph.algebra import Graph
+from dagflow.graph.plan import Plan
+from dagflow.work.execute import Runner, load
+from dagflow.work.program import Program
+from dagflow.work.values import live
+
+Choose = Callable[[int], int]
+
+
+class FakeWorker:
+    """A worker that does nothing until the world lets it."""
+
+    def __init__(self, number: int, node: int) -> None:
+        self.number, self.node = number, node
+        self.up = False
+        self.jobs: deque[tuple[int, Job]] = deque()
+        self.answers: Iterator[ev.Answer] | None = None
+        self.token = 0
+        self.credit = 0
+        self.ended: set[int] = set()
+
+
+class World:
+    """The surroundings of one run. `act` takes what the scheduler wants; `choices` says what may happen."""
+
+    def __init__(self, graph: Graph, tasks: Sequence[Any], choose: Choose, *, deaths: int = 0) -> None:
+        self.plan: Plan = graph.check()
+        by_name = {name: node for node, name in graph.names.items()}
+        self.programs = [Program.of(by_name[n.name], n) for n in self.plan.nodes]
+        self.runners = [Runner(_synchronous(p), seal=False) for p in self.programs]
+        self.tasks = list(tasks)
+        self.choose = choose
+        self.deaths = deaths
+        self.given = 0
+        self.pulling = 0
+        self.source_ended = False
+        self.workers: dict[int, FakeWorker] = {}
+        self.late: list[ev.Event] = []
+        self.facts: list[do.Fact] = []
+        self.kept: list[Any] = []
+        self.reason: str | None = None
+
+    # -- what the scheduler wants -----------------------------------------------------------------------
+
+    def act(self, out: Sequence[do.Command | do.Fact]) -> None:
+        """Take commands in, and keep the facts."""
+        for item in out:
+            match item:
+                case do.StartWorker():
+                    self.workers[item.worker] = FakeWorker(item.worker, item.node)
+                case do.StopWorker():
+                    self.workers.pop(item.worker, None)
+                case do.Deliver():
+                    if item.worker in self.workers:
+                        self.workers[item.worker].jobs.append((item.token, item.job))
+                case do.Grant():
+                    worker = self.workers.get(item.worker)
+                    if worker is not None and worker.token == item.token:
+                        worker.credit += item.count
+                case do.Pull():
+                    self.pulling = item.count
+                case do.StopSource():
+                    self.source_ended = True
+                case do.Finish():
+                    self.reason = item.reason
+                case do.Probe():
+                    pass
+                case _:
+                    self.facts.append(item)
+
+    # -- what may happen ----------------------------------------------------------------------------------
+
+    def choices(self) -> list[Callable[[], ev.Event]]:
+        """The events that may come next, each as a function that makes it happen."""
+        found: list[Callable[[], ev.Event]] = []
+        if self.pulling and not self.source_ended:
+            found.append(self._pull)
+        for worker in self.workers.values():
+            if not worker.up:
+                found.append(lambda w=worker: self._come_up(w))  # type: ignore[misc]
+            elif worker.answers is not None and worker.credit > 0 or worker.answers is None and worker.jobs:
+                found.append(lambda w=worker: self._work(w))  # type: ignore[misc]
+        found.extend(lambda e=event: self._arrive_late(e) for event in self.late)  # type: ignore[misc]
+        return found
+
+    def mortal(self) -> list[FakeWorker]:
+        """The workers that may die now."""
+        return [w for w in self.workers.values() if w.up] if self.deaths else []
+
+    def kill(self, worker: FakeWorker) -> ev.Event:
+        """Let a worker die; sometimes what it was about to say arrives later all the same."""
+        self.deaths -= 1
+        del self.workers[worker.number]
+        running: tuple[int, int] | None = (0, 0)
+        if worker.jobs or worker.answers is not None:
+            token, job = (worker.token, None) if worker.answers is not None else worker.jobs[0]
+            how = self.choose(3)
+            if how == 0:
+                running = None
+            elif how == 1 and job is not None:
+                running = (token, self.choose(job.count))
+            elif job is not None:
+                self.late.append(ev.Answer(worker.number, token, failures=[]))
+        return ev.WorkerLost(worker.number, "was killed by the simulator", running)
+
+    def _arrive_late(self, event: ev.Event) -> ev.Event:
+        self.late.remove(event)
+        return event
+
+    def _pull(self) -> ev.Event:
+        wanted, self.pulling = self.pulling, 0
+        left = len(self.tasks) - self.given
+        if not left:
+            self.source_ended = True
+            return ev.SourceEnded()
+        count = 1 + self.choose(min(wanted, left))
+        values = self.tasks[self.given : self.given + count]
+        self.given += count
+        self.kept.extend(values)
+        return ev.Pulled(live(values, len(self.plan.source.targets)), count)
+
+    def _come_up(self, worker: FakeWorker) -> ev.Event:
+        worker.up = True
+        return ev.WorkerUp(worker.number)
+
+    def _work(self, worker: FakeWorker) -> ev.Event:
+        """The next answer of a worker."""
+        if worker.answers is None:
+            worker.token, job = worker.jobs.popleft()
+            worker.credit = SPLIT_CREDIT
+            worker.answers = self._answers(worker, job)
+        answer = next(worker.answers)
+        if answer.last:
+            worker.answers = None
+        elif answer.outputs and self.programs[worker.node].kind == "split":
+            worker.credit -= len(answer.outputs)
+        return answer
+
+    def _answers(self, worker: FakeWorker, job: Job) -> Iterator[ev.Answer]:
+        """The answers to a job: whole, or in parts as threads would give them."""
+        runner = self.runners[worker.node]
+        program = runner.program
+        parts = job.kind == "run" and program.kind in ("task", "route") and job.count > 1 and self.choose(2)
+        if not parts:
+            yield from runner.run(worker.number, worker.token, job)
+            return
+        values = load(job)
+        left = list(range(job.count))
+        while left:
+            chosen = sorted(left.pop(self.choose(len(left))) for _ in range(1 + self.choose(len(left))))
+            out, failures = runner.each([values[p] for p in chosen])
+            answer = runner.answer(worker.number, worker.token, [values[p] for p in chosen], out, failures, whole=False)
+            answer.renumber(chosen)
+            answer.last = not left
+            yield answer
+
+
+def _synchronous(program: Program) -> Program:
+    """The program with coroutines run to their end: a fake worker has no event loop."""
+    func = program.func
+    if program.mode == "async":
+
+        def call(*args: Any) -> Any:
+            coroutine = func(*args)
+            try:
+                coroutine.send(None)
+            except StopIteration as stop:
+                return stop.value
+            raise RuntimeError("a coroutine that waits cannot be simulated")
+
+        program.func = call
+    return program
