@@ -48,7 +48,7 @@ class Reference:
         inner = Scope(port.frame) if self.plan.frames[port.frame].closers else None
         for branch, target in enumerate(port.targets):
             here = [*scopes, inner] if inner is not None else scopes
-            self.arrive(target, copy.deepcopy(value), here, (*key, branch))
+            self.arrive(target, copy.deepcopy(value), here, (*key, port.frame, branch))
         if inner is not None:
             self.close(inner, scopes, key)
 
@@ -110,7 +110,7 @@ class Reference:
                 failure = error
                 break
             here = [*scopes, inner] if inner is not None else scopes
-            self.emit(number, plan.ports[0], child, here, (*key, count))
+            self.emit(number, plan.ports[0], child, here, (*key, plan.split_frame, count))
             count += 1
         if failure is None:
             self.counts[plan.name]["succeeded"] += 1
@@ -147,7 +147,8 @@ class Reference:
         inner = Scope(plan.route_frame) if self.plan.frames[plan.route_frame].closers else None
         for port in ports:
             here = [*scopes, inner] if inner is not None else scopes
-            copied = (*key, port.index) if inner is not None or len(ports) > 1 else key
+            frame = plan.route_frame if inner is not None else -2
+            copied = (*key, frame, port.index) if inner is not None or len(ports) > 1 else key
             self.emit(number, port, copy.deepcopy(value), here, copied)
         if inner is not None:
             self.close(inner, scopes, key)
@@ -157,7 +158,7 @@ class Reference:
     def close(self, scope, scopes, key):
         closers = self.plan.frames[scope.frame].closers
         for at, merger in enumerate(closers):
-            mine = (*key, at) if len(closers) > 1 else key
+            mine = (*key, -3, at) if len(closers) > 1 else key
             plan = self.plan.nodes[merger]
             here = [s for s in scopes if s.frame in plan.needed]
             self.merge(merger, scope.arrived[merger], scope.lost, here, mine)

@@ -67,7 +67,11 @@ class Space:
         return indices
 
     def lineage(self, index: int) -> tuple[int, ...]:
-        """The sort key of task ``index``: root number, then child or branch number frame by frame."""
+        """The sort key of task ``index``: root number, then frame and child or branch number, frame by frame.
+
+        The frame's number stands in it because a task may be split, merged and split again: its first children
+        (those that left the scope) and its second ones must not be taken for each other.
+        """
         key: list[int] = []
         space: Space = self
         while space.parent is not None:
@@ -76,6 +80,7 @@ class Space:
                 index = space.fixed
             else:
                 key.append(space.branch)
+            key.append(space.frame)
             space = space.parent
         key.append(index)
         key.reverse()

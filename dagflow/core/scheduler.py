@@ -994,6 +994,7 @@ class Scheduler:
         ``split``: a Splitter that failed after some of its children had gone on; its own scope is open, and the
         failure is a missing member of that.
         """
+        attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
         record = _final(error, node.plan.name, attempts)
         self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, input_piece))
         tracked = split and self._tracks(node, node.plan.split_frame)
@@ -1449,5 +1450,5 @@ class Scheduler:
 
 def _final(error: ErrorRecord, node: str, attempts: int) -> ErrorRecord:
     return ErrorRecord(
-        error.kind, error.type, error.message, error.traceback, error.sealed, error.causes, node, max(1, attempts)
+        error.kind, error.type, error.message, error.traceback, error.sealed, error.causes, node, attempts
     )

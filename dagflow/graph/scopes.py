@@ -91,12 +91,12 @@ class Scopes:
 
     @property
     def frames(self) -> list[Frame]:
-        """All frames; the source's first."""
+        """All frames, in the order in which they open on a way through the graph; the source's first."""
         branch = [self.source_branch] if self.source_branch else []
-        return [
-            self.task_frame, *branch, *self.split_frames.values(), *self.route_frames.values(),
-            *self.branch_frames.values(),
-        ]
+        opened = [*self.split_frames.values(), *self.route_frames.values(), *self.branch_frames.values()]
+        place = {id(node): at for at, node in enumerate(self.order)}
+        opened.sort(key=lambda frame: place[id(frame.opener)])
+        return [self.task_frame, *branch, *opened]
 
     def port_number(self, node: Node, port: object) -> int:
         """The number of ``port`` among the ways out of ``node``."""

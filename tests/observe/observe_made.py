@@ -57,9 +57,9 @@ def failed(
 
 def node_snapshot(name: str, received: int = 0, ok: int = 0, bad: int = 0, dropped: int = 0, **more: Any):
     fields = {
-        "name": name, "kind": "task_manager", "phase": "open", "queued": 0, "leased": 0, "waiting": 0, "held": 0,
-        "workers": 1, "received": received, "succeeded": ok, "failed": bad, "dropped": dropped, "retried": 0,
-        "duplicates": 0, "seconds": 0.0,
+        "name": name, "kind": "task_manager", "phase": "open", "queued": 0, "leased": 0, "waiting": 0,
+        "held": 0, "workers": 1, "received": received, "succeeded": ok, "failed": bad, "dropped": dropped,
+        "retried": 0, "duplicates": 0, "seconds": 0.0,
     }  # fmt: skip
     return NodeSnapshot(**{**fields, **more})
 
@@ -103,7 +103,7 @@ class Terminal:
     def __init__(self, rows: int = 40, columns: int = 100) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.stream = open(slave, "w", encoding="utf-8")
+        self.stream = open(slave, "w", encoding="utf-8")  # noqa: SIM115 - closed by `finish`
         self._read: list[bytes] = []
         self._thread = threading.Thread(target=self._reader)
         self._thread.start()

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from observe_made import NOTHING, ended, failed, plan_of, snapshot_of
+from observe_made import NOTHING, ROOT, ended, failed, plan_of, snapshot_of
 
 from dagflow.core.ids import Space
 from dagflow.observe.log import FailureLog
-from observe_made import ROOT
 
 
 def run(*facts, plan=None, snapshot=NOTHING, log=None):

@@ -58,7 +58,9 @@ def test_a_bar_for_each_node(on_terminal):
 
 def test_the_last_refresh_shows_the_final_numbers_of_a_stopped_run(on_terminal):
     terminal = on_terminal()
-    run(Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 8, 2)), snapshot_of(node_snapshot("a", 8, 3)))
+    run(
+        Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 8, 2)), snapshot_of(node_snapshot("a", 8, 3))
+    )
     (line,) = screen(terminal.finish())
     assert "3/8" in line
 
@@ -110,7 +112,9 @@ def test_a_terminal_without_a_size(on_terminal, rows, columns):
 def test_silent_where_stderr_is_no_terminal(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    run(Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 4, 4)), snapshot_of(node_snapshot("a", 4, 4)))
+    run(
+        Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 4, 4)), snapshot_of(node_snapshot("a", 4, 4))
+    )
     assert stream.getvalue() == ""
 
 
@@ -127,13 +131,13 @@ def test_names_cannot_steer_the_terminal(on_terminal):
 
 
 def test_stdout_is_the_users(on_terminal, capsys):
-    terminal = on_terminal()
+    on_terminal()
     run(Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 1, 1)))
     assert capsys.readouterr().out == ""
 
 
 def test_leaves_no_bar_and_no_thread_behind(on_terminal):
-    terminal = on_terminal()
+    on_terminal()
     from tqdm import tqdm
 
     threads = threading.active_count()

@@ -35,7 +35,10 @@ def test_a_line_for_every_task(tmp_path):
         TaskLogger(tmp_path / "logs"),
         [ended(["a", "b"]), ended([{"x": 1}], status="dropped", start=2)],
         [TasksEnded(0, "duplicate", [(ROOT, [9])], 1)],
-        [failed(4, "bad", node=1, value="v", attempt=1, retry_in=0.25), failed(4, "worse", node=1, attempt=2)],
+        [
+            failed(4, "bad", node=1, value="v", attempt=1, retry_in=0.25),
+            failed(4, "worse", node=1, attempt=2),
+        ],
     )
     (file,) = (tmp_path / "logs").iterdir()
     assert file.name == f"dagflow_{datetime.date.today()}.log"
@@ -54,7 +57,13 @@ def test_a_line_for_every_task(tmp_path):
 def test_inputs_by_position_over_several_payloads(tmp_path):
     one, two = seal(["a", "b", "c", "d"])[0], Values(["e", "f", "g"])
     fact = TasksEnded(
-        0, "succeeded", [(ROOT, [1, 3]), (ROOT, range(5, 7))], 4, 0.0, [(one, 1, 4), (two, 1, 3)], [0, 2, 3, 4]
+        0,
+        "succeeded",
+        [(ROOT, [1, 3]), (ROOT, range(5, 7))],
+        4,
+        0.0,
+        [(one, 1, 4), (two, 1, 3)],
+        [0, 2, 3, 4],
     )
     none = TasksEnded(0, "succeeded", [(ROOT, [7, 8])], 2)
     run(TaskLogger(tmp_path, format="{message}"), [fact, none])
@@ -160,7 +169,12 @@ def _explode():
 
 
 def test_hostile_values_do_not_hurt(tmp_path, heard):
-    bad = [Hostile(ValueError("x")), Hostile(SystemExit(1)), Hostile(KeyboardInterrupt()), "\n\x1b[2J\u202e\ud800"]
+    bad = [
+        Hostile(ValueError("x")),
+        Hostile(SystemExit(1)),
+        Hostile(KeyboardInterrupt()),
+        "\n\x1b[2J\u202e\ud800",
+    ]
     run(
         TaskLogger(tmp_path, format="{message}"),
         [ended(bad, live=True), ended(["x" * 10_000, [list(range(10_000))]]), ended([Unreadable()] * 2)],
@@ -330,8 +344,13 @@ def test_a_hundred_thousand_successes(tmp_path, monkeypatch):
 
     writes = []
     write = LogFile.write
-    monkeypatch.setattr(LogFile, "write", lambda self, level, lines: (writes.append(len(lines)), write(self, level, lines)))
-    batches = [[ended([f"https://example.org/{n}" for n in range(i, i + 500)], start=i)] for i in range(0, 100_000, 500)]
+    monkeypatch.setattr(
+        LogFile, "write", lambda self, level, lines: (writes.append(len(lines)), write(self, level, lines))
+    )
+    batches = [
+        [ended([f"https://example.org/{n}" for n in range(i, i + 500)], start=i)]
+        for i in range(0, 100_000, 500)
+    ]
     run(TaskLogger(tmp_path), *batches)
     assert sum(writes) == 100_000
     assert len(writes) <= 200 and max(writes) <= 2000

@@ -83,7 +83,15 @@ def test_deep_and_long_values():
         deep = [deep]
     around = []
     around.append(around)
-    for value in (deep, around, "x" * 10**7, b"\0" * 10**7, list(range(10**6)), [["y" * 10**6] * 100], 10**5000):
+    for value in (
+        deep,
+        around,
+        "x" * 10**7,
+        b"\0" * 10**7,
+        list(range(10**6)),
+        [["y" * 10**6] * 100],
+        10**5000,
+    ):
         text = describe(value)
         assert text and len(text) <= 200
     while deep:  # taken apart by hand: freeing it at once may recurse too deep
@@ -91,7 +99,19 @@ def test_deep_and_long_values():
 
 
 def test_small_values_as_they_are():
-    for value in ("it's", 1, 2.5, None, b"x", [1, "a"], {"b": 1, "a": 2}, (1,), (), {1}, {"k": [1, {"x": None}]}):
+    for value in (
+        "it's",
+        1,
+        2.5,
+        None,
+        b"x",
+        [1, "a"],
+        {"b": 1, "a": 2},
+        (1,),
+        (),
+        {1},
+        {"k": [1, {"x": None}]},
+    ):
         assert describe(value) == repr(value)
 
 
