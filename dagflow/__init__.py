@@ -91,28 +91,58 @@ if TYPE_CHECKING:
     from dagflow.api import Run as Run
     from dagflow.errors import (
         BackendError as BackendError,
+    )
+    from dagflow.errors import (
         DagflowError as DagflowError,
+    )
+    from dagflow.errors import (
         GraphError as GraphError,
+    )
+    from dagflow.errors import (
         InvariantBroken as InvariantBroken,
+    )
+    from dagflow.errors import (
         JournalError as JournalError,
+    )
+    from dagflow.errors import (
         JournalMismatch as JournalMismatch,
+    )
+    from dagflow.errors import (
         MissingMembers as MissingMembers,
+    )
+    from dagflow.errors import (
         PayloadError as PayloadError,
+    )
+    from dagflow.errors import (
         RunCancelled as RunCancelled,
+    )
+    from dagflow.errors import (
         RunError as RunError,
+    )
+    from dagflow.errors import (
         RunFailed as RunFailed,
+    )
+    from dagflow.errors import (
         TaskError as TaskError,
+    )
+    from dagflow.errors import (
         TaskTimeout as TaskTimeout,
+    )
+    from dagflow.errors import (
         UnroutedError as UnroutedError,
+    )
+    from dagflow.errors import (
         WorkerDied as WorkerDied,
     )
-    from dagflow.graph.algebra import Graph as Graph, par as par
+    from dagflow.graph.algebra import Graph as Graph
+    from dagflow.graph.algebra import par as par
     from dagflow.graph.marks import DROP as DROP
     from dagflow.graph.merger import Merger as Merger
     from dagflow.graph.router import Router as Router
     from dagflow.graph.splitter import Splitter as Splitter
     from dagflow.graph.task_manager import TaskManager as TaskManager
     from dagflow.observe.log import TaskLogger as TaskLogger
-    from dagflow.result import Outcome as Outcome, RunResult as RunResult
+    from dagflow.result import Outcome as Outcome
+    from dagflow.result import RunResult as RunResult
     from dagflow.tree import TaskTree as TaskTree
     from dagflow.work.outcome import Failure as Failure

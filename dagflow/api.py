@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 
 SINK_ROOM = 16384
 """Outputs of a stream that may wait for the user before the run is held back."""
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
 
 
 def run(
@@ -500,7 +509,9 @@ def _backend(name: str) -> Backend:
 
         return SerialBackend()
     if name in ("ray", "dask"):
-        raise BackendError(f"backend {name!r} is not part of this version; use \"process\", \"thread\" or \"serial\"")
+        raise BackendError(
+            f'backend {name!r} is not part of this version; use "process", "thread" or "serial"'
+        )
     raise ValueError(f'backend must be "process", "thread" or "serial", not {name!r}')
 
 

@@ -69,7 +69,7 @@ class Reference:
             else:
                 scope = next(s for s in reversed(scopes) if s.frame == plan.merge.frame)
                 scope.arrived[number].append((key, value))
-            return
+            return None
         func = self.nodes[number].func
         try:
             result = self.call(func, value)
@@ -229,7 +229,9 @@ class Reference:
                     if target not in seen:
                         seen.add(target)
                         todo.append(target)
-        return sorted(t for t in seen if self.plan.nodes[t].merge and self.plan.nodes[t].merge.closing == "run")
+        return sorted(
+            t for t in seen if self.plan.nodes[t].merge and self.plan.nodes[t].merge.closing == "run"
+        )
 
     # -- what is compared
 
@@ -246,7 +248,8 @@ class Reference:
 def comparable(result):
     """The same facts of a real result."""
     outcomes = [
-        (o.task, o.status, o.values, type(o.error).__name__ if o.error is not None else None) for o in result.outcomes
+        (o.task, o.status, o.values, type(o.error).__name__ if o.error is not None else None)
+        for o in result.outcomes
     ]
     mine = sum(len(o.values) for o in result.outcomes)
     counts = {

@@ -12,7 +12,6 @@ from typing import Final, Literal
 from dagflow.core.envelope import ErrorRecord, Group, Kind, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
 
-
 SPLIT_CREDIT: Final = 4
 """Payloads of children that a Splitter may send before it must wait for a `Grant`."""
 
@@ -167,7 +166,5 @@ class NodeClosed:
     node: int
 
 
-Command = (
-    StartWorker | StopWorker | Deliver | Grant | Probe | Pull | StopSource | Finish
-)
+Command = StartWorker | StopWorker | Deliver | Grant | Probe | Pull | StopSource | Finish
 Fact = Output | Lost | AggregateLost | RootsEnded | TasksEnded | TaskFailed | NodeClosed

@@ -35,7 +35,17 @@ ROOT: Final = -1
 class Space:
     """A numbering of tasks. ``fixed`` is the parent's index for a split, None where indices are the parent's."""
 
-    __slots__ = ("accounts", "aggregate", "branch", "chain", "derived", "families", "fixed", "frame", "parent")
+    __slots__ = (
+        "accounts",
+        "aggregate",
+        "branch",
+        "chain",
+        "derived",
+        "families",
+        "fixed",
+        "frame",
+        "parent",
+    )
 
     def __init__(self, parent: Space | None, frame: int, fixed: int | None, branch: int) -> None:
         self.parent = parent

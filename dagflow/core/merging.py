@@ -23,7 +23,18 @@ class Fold:
     At most one step of it is queued or leased at a time; members that come while it is queued join that step.
     """
 
-    __slots__ = ("attempt", "closing", "error", "leased", "lost", "members", "pending", "queued", "segments", "state")
+    __slots__ = (
+        "attempt",
+        "closing",
+        "error",
+        "leased",
+        "lost",
+        "members",
+        "pending",
+        "queued",
+        "segments",
+        "state",
+    )
 
     def __init__(self, segments: list[Segment]) -> None:
         self.segments = segments

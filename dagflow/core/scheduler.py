@@ -34,7 +34,7 @@ from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerStat
 from dagflow.core.lifecycle import advance
 from dagflow.core.merging import Fold, MergeState
 from dagflow.core.retrying import Waiting, backoff
-from dagflow.core.scopes import Account, Family, Lineages, Run, order_members
+from dagflow.core.scopes import Account, Family, Lineages, order_members
 from dagflow.errors import BackendError, InvariantBroken
 from dagflow.graph.plan import Plan, PortPlan
 
@@ -253,7 +253,9 @@ class Scheduler:
             if start is not None:
                 self._end(start, indices)
 
-    def _emit(self, node: Inbox, port: PortPlan, segments: list[Segment], payload: Payload, low: int, *, fresh: bool) -> None:
+    def _emit(
+        self, node: Inbox, port: PortPlan, segments: list[Segment], payload: Payload, low: int, *, fresh: bool
+    ) -> None:
         """Tasks leave ``node`` by ``port``: to the user, to one node, to several. ``fresh``: they counted nowhere yet."""
         number = node.index
         if port.exit:
@@ -404,7 +406,7 @@ class Scheduler:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         text = (
             f"{len(lost)} member{'s' if len(lost) > 1 else ''} failed: {first.type}: {first.message} at node "
-            f"{first.node!r}{more}; on_missing=\"skip\" merges what is there"
+            f'{first.node!r}{more}; on_missing="skip" merges what is there'
         )
         return ErrorRecord("missing", "MissingMembers", text, causes=tuple(lost[:100]))
 
@@ -417,7 +419,9 @@ class Scheduler:
 
     # -- members arriving ------------------------------------------------------------------------------
 
-    def _hold(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
+    def _hold(
+        self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int
+    ) -> None:
         """Members of scopes arrive: each waits for its own scope only."""
         number = node.index
         folds = merge.plan.fold
@@ -475,7 +479,9 @@ class Scheduler:
         assert node.merge is not None
         node.merge.folding -= 1
 
-    def _collect(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
+    def _collect(
+        self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int
+    ) -> None:
         """Members of a window, or of the whole run, arrive; they belong to no scope from here on."""
         for space, indices in segments:
             start = 0
@@ -559,7 +565,9 @@ class Scheduler:
             for position, error, may_retry in answer.failures:
                 self._attempt_failed(node, lease, position, error, may_retry)
             self._settle(node, lease, answer, ended)
-        node.learn(lease.count if answer.last and lease.ended is None else len(answer.ended or ()), answer.seconds)
+        node.learn(
+            lease.count if answer.last and lease.ended is None else len(answer.ended or ()), answer.seconds
+        )
         if answer.last:
             self._release(lease)
 
@@ -675,7 +683,13 @@ class Scheduler:
         return opened
 
     def _route(
-        self, node: Inbox, lease: Lease, port: PortPlan, positions: list[int], payload: Payload, several: set[int]
+        self,
+        node: Inbox,
+        lease: Lease,
+        port: PortPlan,
+        positions: list[int],
+        payload: Payload,
+        several: set[int],
     ) -> None:
         """A Router's port where identities need care: copies, or a Merger that closes the Router's own scope."""
         frame = node.plan.route_frame
@@ -708,7 +722,9 @@ class Scheduler:
             node.counts.succeeded += members
         if final:
             self._out.append(
-                do.TasksEnded(node.index, "succeeded", take(lease.segments, final), len(final), answer.seconds)
+                do.TasksEnded(
+                    node.index, "succeeded", take(lease.segments, final), len(final), answer.seconds
+                )
             )
 
     def _close_group(self, node: Inbox, lease: Lease, position: int) -> int:
@@ -923,7 +939,9 @@ class Scheduler:
     # Failures
     # ==================================================================================================
 
-    def _attempt_failed(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
+    def _attempt_failed(
+        self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool
+    ) -> None:
         """A task's attempt failed: try it again later, or fail it for good."""
         envelope, at = lease.find(position)
         group = envelope.groups[at] if envelope.groups is not None else None
@@ -936,7 +954,9 @@ class Scheduler:
             self.waiting.put(self.now + delay, node.index, again)
             node.counts.retried += 1
             self._out.append(
-                do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, self._input(envelope, at))
+                do.TaskFailed(
+                    node.index, space, index, error, envelope.attempt + 1, delay, self._input(envelope, at)
+                )
             )
             return
         if group is not None:
@@ -975,7 +995,13 @@ class Scheduler:
         if envelope.keys is not None:
             self._key_failed(node, envelope.keys[at])
         self._failed(
-            node, space, index, error, envelope.attempt + 1, self._input(envelope, at), split=space_of_children is not None
+            node,
+            space,
+            index,
+            error,
+            envelope.attempt + 1,
+            self._input(envelope, at),
+            split=space_of_children is not None,
         )
 
     def _failed(
@@ -1012,7 +1038,13 @@ class Scheduler:
         self._end(account, (index,))
 
     def _to_failures(
-        self, node: Inbox, port: PortPlan, space: Space, index: int, record: ErrorRecord, input_piece: Piece | None
+        self,
+        node: Inbox,
+        port: PortPlan,
+        space: Space,
+        index: int,
+        record: ErrorRecord,
+        input_piece: Piece | None,
     ) -> None:
         payload, low = (input_piece[0], input_piece[1]) if input_piece is not None else (None, 0)
         size = getattr(payload, "size", 0) // max(1, getattr(payload, "count", 1))
@@ -1125,7 +1157,11 @@ class Scheduler:
         """Leases of a dead worker: blame the task that was running, give all others to other workers."""
         for lease in reversed(leases):
             left = [p for p in range(lease.count) if lease.ended is None or p not in lease.ended]
-            guilty = running[1] if running is not None and running[0] == lease.token and running[1] in left else None
+            guilty = (
+                running[1]
+                if running is not None and running[0] == lease.token and running[1] in left
+                else None
+            )
             if running is None and lease is leases[0]:
                 if len(left) == 1:
                     guilty = left[0]
@@ -1226,11 +1262,20 @@ class Scheduler:
     def _room(self, node: Inbox) -> bool:
         """Whether what the node gives has somewhere to go."""
         for port in node.plan.ports:
-            if port.exit and self.sink_room is not None and not self.sink_holds and self.unread >= self.sink_room:
+            if (
+                port.exit
+                and self.sink_room is not None
+                and not self.sink_holds
+                and self.unread >= self.sink_room
+            ):
                 return False
             for target in port.targets:
                 there = self.nodes[target]
-                if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
+                if (
+                    there.merge is not None
+                    and there.merge.plan.closing != "scope"
+                    and not there.merge.plan.fold
+                ):
                     continue  # what it holds is state, and waits for nothing that is queued
                 if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
                     return False
@@ -1258,13 +1303,19 @@ class Scheduler:
             credit = 1
         envelopes = node.pop(min(credit, most))
         self._lease(node, best, envelopes)
-        if len(node.workers) < node.slots and node.queued and not any(not w.ready for w in node.workers.values()):
+        if (
+            len(node.workers) < node.slots
+            and node.queued
+            and not any(not w.ready for w in node.workers.values())
+        ):
             self._start_worker(node)
         return True
 
     def _lease(self, node: Inbox, worker: WorkerState, envelopes: list[Envelope]) -> None:
         self._tokens += 1
-        segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
+        segments = (
+            envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
+        )
         count = sum(e.count for e in envelopes)
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, self.now, count)
         for envelope in envelopes:
@@ -1330,7 +1381,11 @@ class Scheduler:
             if node.phase == "draining" and self._idle(node):
                 node.phase = advance(node.phase, "drained", node.plan.name)
                 merge = node.merge
-                if merge is not None and merge.plan.closing != "scope" and (merge.count or merge.plan.closing == "run"):
+                if (
+                    merge is not None
+                    and merge.plan.closing != "scope"
+                    and (merge.count or merge.plan.closing == "run")
+                ):
                     self._fire_window(node, merge)
                     self._dispatch_now(node)
             if node.phase == "flushing" and self._idle(node):

@@ -265,7 +265,9 @@ class FailurePort:
     def __rshift__(self, other: Any) -> Graph:
         right = lift(other)
         edges = tuple(Edge(self.node, FAILURES, entry) for entry in right.entries)
-        return _combined((self.node, *right.nodes), edges + right.edges, (self.node,), right.exits, right.name)
+        return _combined(
+            (self.node, *right.nodes), edges + right.edges, (self.node,), right.exits, right.name
+        )
 
     def __repr__(self) -> str:
         return f"{self.node.name}.failures"
@@ -292,7 +294,9 @@ def lift(what: Any) -> Graph:
             raise GraphError("an empty list cannot be joined: name at least one node in it")
         return par(*what)
     if isinstance(what, FailurePort):
-        raise GraphError(f"{what!r} is a way out, not a node: write {what!r} >> handler, and join that with |")
+        raise GraphError(
+            f"{what!r} is a way out, not a node: write {what!r} >> handler, and join that with |"
+        )
     if isinstance(what, Mapping):
         raise GraphError("a dict of branches can only stand after a Router: router >> {label: node}")
     if what is DROP:
@@ -318,7 +322,11 @@ def join(left: Graph, right: Any) -> Graph:
             )
     edges = tuple(Edge(a, MAIN, b) for a in left.exits for b in other.entries)
     return _combined(
-        left.nodes + other.nodes, left.edges + other.edges + edges, left.entries, other.exits, left.name or other.name
+        left.nodes + other.nodes,
+        left.edges + other.edges + edges,
+        left.entries,
+        other.exits,
+        left.name or other.name,
     )
 
 
@@ -337,7 +345,9 @@ def _branch(left: Graph, branches: Mapping[Any, Any]) -> Graph:
     """``left >> {label: x}``: one branch a label, after a Router."""
     if len(left.exits) != 1 or not isinstance(left.exits[0], Router):
         shown = ", ".join(repr(n.name) for n in left.exits) or "nothing"
-        raise GraphError(f"a dict of branches can only stand after a single Router, here it stands after {shown}")
+        raise GraphError(
+            f"a dict of branches can only stand after a single Router, here it stands after {shown}"
+        )
     router = left.exits[0]
     if not branches:
         raise GraphError(f"router {router.name!r}: the dict of branches is empty")
@@ -361,7 +371,9 @@ def _check_labels(router: Router, branches: Mapping[Any, Any]) -> None:
     keys = {_label_key(label) for label in branches}
     default = router.default
     if default is not None and default is not DROP and _label_key(default) not in keys:
-        raise GraphError(f"router {router.name!r}: its default {default!r} is not among the branches {list(branches)!r}")
+        raise GraphError(
+            f"router {router.name!r}: its default {default!r} is not among the branches {list(branches)!r}"
+        )
     known = router.known_labels()
     if known is None:
         return

@@ -146,7 +146,9 @@ class Node:
         types = (given,) if isinstance(given, type) else tuple(given)
         for each in types:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
-                raise ValueError(f"node {self.name!r}: retry_exceptions holds {each!r}, not an exception type")
+                raise ValueError(
+                    f"node {self.name!r}: retry_exceptions holds {each!r}, not an exception type"
+                )
         return types
 
     def overrides(self, method: str) -> bool:
@@ -197,7 +199,9 @@ def _count(name: str, option: str, value: Any, *, at_least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"node {name!r}: {option} must be a whole number of at least {at_least}, not {value!r}")
+        raise ValueError(
+            f"node {name!r}: {option} must be a whole number of at least {at_least}, not {value!r}"
+        )
     return value
 
 

@@ -72,9 +72,11 @@ class Scopes:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.order: list[Node] = list(networkx.lexicographical_topological_sort(
-            graph.digraph, key=lambda node: places[node]
-        )) if (places := {n: i for i, n in enumerate(graph.nodes)}) else []
+        self.order: list[Node] = (
+            list(networkx.lexicographical_topological_sort(graph.digraph, key=lambda node: places[node]))
+            if (places := {n: i for i, n in enumerate(graph.nodes)})
+            else []
+        )
         self.task_frame = Frame("task", SOURCE)
         self.source_branch = Frame("branch", SOURCE, MAIN) if len(graph.entries) > 1 else None
         self.split_frames: dict[Node, Frame] = {}
@@ -160,8 +162,8 @@ class Scopes:
             if self.task_frame in came.frames:
                 return self.task_frame
             raise GraphError(
-                f"merger {name!r}: of=\"task\" cannot be closed here: a Merger before it has merged tasks of "
-                f"several source tasks (a window, of=\"run\") or closed of=\"task\" already"
+                f'merger {name!r}: of="task" cannot be closed here: a Merger before it has merged tasks of '
+                f'several source tasks (a window, of="run") or closed of="task" already'
             )
         if isinstance(merger.of, Node):
             for frame in came.frames:  # the outermost frame that the named node opens
@@ -174,7 +176,7 @@ class Scopes:
         raise GraphError(
             f"merger {name!r} has no scope to close: no Splitter and no branching is open on every way into it"
             f"{self._way_out(came)}. Put a Splitter before it, send each task to several nodes (a >> [b, c] >> "
-            f"{name}), or say what to merge: of=\"task\" (all that came from one source task), of=\"run\" "
+            f'{name}), or say what to merge: of="task" (all that came from one source task), of="run" '
             f"(everything), size=n or within=seconds (windows)"
         )
 
@@ -184,8 +186,10 @@ class Scopes:
                 f"merger {name!r}: of={opener.name!r} is not a node of this graph; name a Splitter or a node that "
                 f"sends each task to several nodes before the Merger"
             )
-        opens = opener in self.split_frames or opener in self.route_frames or any(
-            n is opener for n, _ in self.branch_frames
+        opens = (
+            opener in self.split_frames
+            or opener in self.route_frames
+            or any(n is opener for n, _ in self.branch_frames)
         )
         if not opens:
             return (
@@ -198,8 +202,12 @@ class Scopes:
         )
 
     def _way_out(self, came: Way) -> str:
-        names = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind != "route"]
-        routers = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind == "route"]
+        names = [
+            self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind != "route"
+        ]
+        routers = [
+            self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind == "route"
+        ]
         hint = f"; open here: {', '.join(map(repr, names))}" if names else ""
         if routers and not names:
             hint += f"; to merge what a Router sent on several branches write of={routers[-1]}"

@@ -27,7 +27,13 @@ class Simulation:
     """
 
     def __init__(
-        self, graph: Graph, tasks: Sequence[Any], choose: Callable[[int], int], *, deaths: int = 0, **options: Any
+        self,
+        graph: Graph,
+        tasks: Sequence[Any],
+        choose: Callable[[int], int],
+        *,
+        deaths: int = 0,
+        **options: Any,
     ) -> None:
         self.choose = choose
         self.world = World(graph, tasks, choose, deaths=deaths)

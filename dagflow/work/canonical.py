@@ -43,12 +43,14 @@ def canonical(value: Any, depth: int = 0) -> bytes:
         items = sorted(canonical(k, depth + 1) + canonical(v, depth + 1) for k, v in value.items())
         return _framed(b"d", b"".join(items))
     if kind in (set, frozenset):
-        return _framed(b"S" if kind is set else b"Z", b"".join(sorted(canonical(v, depth + 1) for v in value)))
+        return _framed(
+            b"S" if kind is set else b"Z", b"".join(sorted(canonical(v, depth + 1) for v in value))
+        )
     return _other(value, kind, depth)
 
 
 def _other(value: Any, kind: type, depth: int) -> bytes:
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return _framed(b"g", f"{value.__module__}:{value.__qualname__}".encode())
     reduced = value.__reduce_ex__(4)
     name = f"{kind.__module__}:{kind.__qualname__}".encode()

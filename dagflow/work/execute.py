@@ -143,7 +143,7 @@ class Runner:
                     out.extend(map(call, rest))
                 else:
                     self._marked(mark, at, out, rest)
-            except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
+            except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.append((len(out), error))
@@ -177,7 +177,7 @@ class Runner:
             start = perf_counter()
             try:
                 result = self.call(value)
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.append((position, error))
@@ -201,7 +201,7 @@ class Runner:
                 self.mark[1], self.mark[2] = at, monotonic_ns()
             try:
                 results = self.batch_results(part, self.func(part))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.extend((at + i, error) for i in range(len(part)))
@@ -215,12 +215,21 @@ class Runner:
         if len(found) != len(tasks):
             raise ValueError(f"the function returned {len(found)} results for {len(tasks)} tasks")
         node = self.program.node
-        return found if node is None else [node.process_result(t, r) for t, r in zip(tasks, found, strict=True)]
+        return (
+            found if node is None else [node.process_result(t, r) for t, r in zip(tasks, found, strict=True)]
+        )
 
     # -- answers --------------------------------------------------------------------------------------
 
     def answer(
-        self, worker: int, token: int, values: Sequence[Any], out: list[Any], failures: Failures, *, whole: bool = True
+        self,
+        worker: int,
+        token: int,
+        values: Sequence[Any],
+        out: list[Any],
+        failures: Failures,
+        *,
+        whole: bool = True,
     ) -> Answer:
         """The answer for results ``out`` of ``values``; ``whole``: of all tasks of the lease, in order."""
         answer = Answer(worker, token)
@@ -259,7 +268,10 @@ class Runner:
         for position, labels in enumerate(out):
             if position in bad:
                 continue
-            several = isinstance(labels, (list, tuple, set, frozenset)) and (type(labels), labels) not in _Known(self.labels)
+            several = isinstance(labels, (list, tuple, set, frozenset)) and (
+                type(labels),
+                labels,
+            ) not in _Known(self.labels)
             try:
                 found = {self._port(label) for label in (labels if several else (labels,))}
             except UnroutedError as error:
@@ -335,7 +347,7 @@ class Runner:
                     batch.drop()
                     continue
                 yield from batch.take(children_of(result))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 yield from batch.fail(error)
@@ -370,7 +382,7 @@ class Runner:
                         if bad:
                             raise bad[0][1]
                         states[position] = state
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.append((position, error))
@@ -390,8 +402,10 @@ class Runner:
             if values is None:
                 try:
                     values = opened[id(payload)] = open_values(payload)
-                except Exception as error:  # noqa: BLE001
-                    raise PayloadError(f"a member cannot be read in the worker: {type(error).__name__}: {error}") from error
+                except Exception as error:
+                    raise PayloadError(
+                        f"a member cannot be read in the worker: {type(error).__name__}: {error}"
+                    ) from error
             members.extend(values[low:high])
         return members
 
@@ -508,7 +522,9 @@ class Children:
         self.answer.failures.append(self.runner.failed(error, self.position))
 
 
-def _without_drops(values: list[Any], runs: list[tuple[int, int, int]]) -> tuple[list[Any], list[tuple[int, int, int]]]:
+def _without_drops(
+    values: list[Any], runs: list[tuple[int, int, int]]
+) -> tuple[list[Any], list[tuple[int, int, int]]]:
     """Children that are `DROP` are simply absent; the others keep their numbers."""
     if not any(v is DROP for v in values):
         return values, runs
@@ -551,7 +567,9 @@ def load(job: Job) -> list[Any]:
 
 def children_of(result: Any) -> Any:
     """The iterable that a Splitter's function gave, or a `TypeError` that says what it gave instead."""
-    if isinstance(result, (str, bytes)) or not hasattr(result, "__iter__") and not hasattr(result, "__getitem__"):
+    if isinstance(result, (str, bytes)) or (
+        not hasattr(result, "__iter__") and not hasattr(result, "__getitem__")
+    ):
         raise TypeError(
             f"a Splitter's function must return an iterable of children, not {type(result).__name__}; "
             f"return [value] for a single child"

@@ -31,7 +31,9 @@ class Failure:
         self.attempts = attempts
 
     def __repr__(self) -> str:
-        return f"Failure(task={self.task!r}, error={self.error!r}, node={self.node!r}, attempts={self.attempts})"
+        return (
+            f"Failure(task={self.task!r}, error={self.error!r}, node={self.node!r}, attempts={self.attempts})"
+        )
 
 
 def capture(error: BaseException, *, seal: bool) -> ErrorRecord:
@@ -123,7 +125,9 @@ def open_error(record: ErrorRecord) -> BaseException:
             error = unseal_error(record.sealed)
         except BaseException as second:  # noqa: BLE001 - its class is not known here
             error = PayloadError(f"{record.type}: {record.message}")
-            error.add_note(f"the exception could not be read here ({type(second).__name__}: {_text_of(second)})")
+            error.add_note(
+                f"the exception could not be read here ({type(second).__name__}: {_text_of(second)})"
+            )
     where = f"dagflow: node {record.node!r}, attempt {record.attempts}"
     notes = getattr(error, "__notes__", [])
     if record.node and where not in notes:

@@ -222,7 +222,7 @@ class Pool:
                 sealed = PayloadError(
                     f"the function of node {program.name!r} cannot travel to a worker process: "
                     f"{type(error).__name__}: {error}. Make what it needs inside the worker (a class is made once "
-                    f"per worker), or run the graph with backend=\"thread\""
+                    f'per worker), or run the graph with backend="thread"'
                 )
             self.sealed[node] = sealed
         return sealed
