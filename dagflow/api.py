@@ -115,8 +115,7 @@ def _outputs(live: _Live) -> Iterator[StreamItem]:
             items, more = live.sink.get()
             if not items and not more:
                 break
-            for item in items:
-                yield item
+            yield from items
             live.ask(ev.Consumed(len(items)))
         live.join()
     finally:
@@ -509,9 +508,7 @@ def _backend(name: str) -> Backend:
 
         return SerialBackend()
     if name in ("ray", "dask"):
-        raise BackendError(
-            f'backend {name!r} is not part of this version; use "process", "thread" or "serial"'
-        )
+        raise BackendError(f'backend {name!r} is not part of this version; use "process", "thread" or "serial"')
     raise ValueError(f'backend must be "process", "thread" or "serial", not {name!r}')
 
 

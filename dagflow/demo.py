@@ -141,9 +141,7 @@ def add_up(files: list[Counts]) -> Any:
         from dagflow.graph.marks import DROP
 
         return DROP
-    return Counts(
-        files[0].package, *(sum(column) for column in zip(*(file[1:] for file in files), strict=True))
-    )
+    return Counts(files[0].package, *(sum(column) for column in zip(*(file[1:] for file in files), strict=True)))
 
 
 def broken(failure: Failure) -> Broken:
@@ -180,9 +178,7 @@ def table(found: Sequence[Counts], most: int) -> str:
     rows.insert(0, Counts._fields)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
+        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in rows
     ]
     return "\n".join(lines)

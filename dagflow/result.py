@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -272,7 +273,7 @@ class RunResult:
                 return None
             parts.append((indices.start, indices.stop, output))
         parts.sort(key=_start)
-        if any(a[1] > b[0] for a, b in zip(parts, parts[1:], strict=False)):
+        if any(a[1] > b[0] for a, b in itertools.pairwise(parts)):
             return None
         values: list[Any] = []
         for _, _, output in parts:
@@ -307,7 +308,7 @@ class RunResult:
         return outcome.values[0] if self._plan.single and len(outcome.values) == 1 else outcome.values
 
     def get_final_result_dict(self) -> TaskDict:
-        """``{task: final result}`` for the tasks that are done: a value where the graph gives at most one, else a list."""
+        """``{task: final result}`` of the tasks that are done: a value where the graph gives at most one, or a list."""
         return TaskDict([(o.task, self._final(o)) for o in self.outcomes if self._has_final(o)])
 
     def get_error_dict(self) -> TaskDict:
@@ -367,8 +368,7 @@ def summary_of(result: RunResult) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [
         "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]

@@ -104,9 +104,7 @@ class Sink:
                     ready.append((one, node, [None], [""]))
                 else:
                     root = space.root_index(index)
-                    self._put(
-                        root, space.lineage(index), (one, node, [self.source[root]], [f"{root:x}"]), ready
-                    )
+                    self._put(root, space.lineage(index), (one, node, [self.source[root]], [f"{root:x}"]), ready)
 
     def _roots_ended(self, indices: Sequence[int], ready: list[Any]) -> None:
         self._ended_roots.update(indices)

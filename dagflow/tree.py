@@ -49,9 +49,7 @@ class TaskTree:
     def add_stage(self, stage: TaskManager[Any, Any]) -> None:
         """Add a stage at the end."""
         if not isinstance(stage, TaskManager):
-            raise TypeError(
-                f"a stage must be a TaskManager, not {type(stage).__name__}: write TaskManager(function)"
-            )
+            raise TypeError(f"a stage must be a TaskManager, not {type(stage).__name__}: write TaskManager(function)")
         self.stages.append(stage)
 
     def remove_stage(self, index: int) -> None:

@@ -25,7 +25,7 @@ class Reference:
         self.plan = graph.check()
         by_name = {name: node for node, name in graph.names.items()}
         self.nodes = [by_name[n.name] for n in self.plan.nodes]
-        self.counts = {n.name: dict(received=0, succeeded=0, failed=0, dropped=0) for n in self.plan.nodes}
+        self.counts = {n.name: {"received": 0, "succeeded": 0, "failed": 0, "dropped": 0} for n in self.plan.nodes}
         self.values, self.lost, self.dropped = defaultdict(list), defaultdict(list), set()
         self.run_members, self.run_lost = defaultdict(list), defaultdict(list)
         self.nobody = []
@@ -229,9 +229,7 @@ class Reference:
                     if target not in seen:
                         seen.add(target)
                         todo.append(target)
-        return sorted(
-            t for t in seen if self.plan.nodes[t].merge and self.plan.nodes[t].merge.closing == "run"
-        )
+        return sorted(t for t in seen if self.plan.nodes[t].merge and self.plan.nodes[t].merge.closing == "run")
 
     # -- what is compared
 
@@ -248,12 +246,11 @@ class Reference:
 def comparable(result):
     """The same facts of a real result."""
     outcomes = [
-        (o.task, o.status, o.values, type(o.error).__name__ if o.error is not None else None)
-        for o in result.outcomes
+        (o.task, o.status, o.values, type(o.error).__name__ if o.error is not None else None) for o in result.outcomes
     ]
     mine = sum(len(o.values) for o in result.outcomes)
     counts = {
-        name: dict(received=c.received, succeeded=c.succeeded, failed=c.failed, dropped=c.dropped)
+        name: {"received": c.received, "succeeded": c.succeeded, "failed": c.failed, "dropped": c.dropped}
         for name, c in result.counts.items()
     }
     return (outcomes, result.values[mine:]), counts

@@ -19,9 +19,7 @@ HEAVY = ("networkx", "loguru", "tqdm", "graphviz", "hypothesis", "numpy", "ray",
 def loaded_by(statement: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after ``statement``."""
     code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(json.loads(done.stdout))
 
 

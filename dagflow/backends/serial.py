@@ -37,11 +37,7 @@ class SerialBackend:
         """Make a node's runner."""
         program = self.programs[node]
         try:
-            runner = (
-                _AsyncRunner(program)
-                if program.mode == "async"
-                else Runner(program, seal=False, interrupts=True)
-            )
+            runner = _AsyncRunner(program) if program.mode == "async" else Runner(program, seal=False, interrupts=True)
         except Exception as error:  # noqa: BLE001 - a class's __init__ may raise anything
             self.mailbox.post(cannot_load(worker, error))
             return

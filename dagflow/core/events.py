@@ -28,7 +28,7 @@ class SourceEnded:
 
 @dataclass(slots=True)
 class WorkerUp:
-    """A worker is ready for work; ``killable``: it is a process of its own, whose tasks can be timed out from outside."""
+    """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside."""
 
     worker: int
     killable: bool = False
@@ -79,7 +79,8 @@ class Answer:
 
     ``ended``: positions whose task succeeded (None: all that are not in ``failures`` or ``dropped``).
     ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
-    ``returned``: positions given back without having been run. ``keys``: deduplication keys by position. ``states``: accumulated values of folds, by position.
+    ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
+    ``states``: accumulated values of folds, by position.
     """
 
     worker: int
@@ -141,15 +142,4 @@ class TimePassed:
     """A deadline that the scheduler had named has come; the time itself is an argument of ``handle``."""
 
 
-Event = (
-    Pulled
-    | SourceEnded
-    | WorkerUp
-    | WorkerLost
-    | Running
-    | Answer
-    | Consumed
-    | StopAsked
-    | PauseAsked
-    | TimePassed
-)
+Event = Pulled | SourceEnded | WorkerUp | WorkerLost | Running | Answer | Consumed | StopAsked | PauseAsked | TimePassed

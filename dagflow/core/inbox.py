@@ -99,11 +99,7 @@ class Inbox:
         while self.queue and most > 0:
             head = self.queue[0]
             if taken and (
-                head.kind != first.kind
-                or head.attempt != first.attempt
-                or head.alone
-                or head.accepted
-                or first.alone
+                head.kind != first.kind or head.attempt != first.attempt or head.alone or head.accepted or first.alone
             ):
                 break
             self.queued -= head.count

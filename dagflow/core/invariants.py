@@ -29,9 +29,7 @@ def check(scheduler: Scheduler) -> None:
         _must(scheduler, count_of(lease.segments) == lease.count, f"lease {lease.token} miscounts its tasks")
     fates = scheduler.lineages.fates
     _must(scheduler, all(n > 0 for n in fates.live.values()), "a source task counts below one")
-    _must(
-        scheduler, 0 <= scheduler.open_roots <= scheduler.admitted, "more source tasks have ended than began"
-    )
+    _must(scheduler, 0 <= scheduler.open_roots <= scheduler.admitted, "more source tasks have ended than began")
 
 
 def _check_node(scheduler: Scheduler, node: Inbox) -> None:

@@ -12,6 +12,7 @@ travels, so none can be lost; and since most scopes hold their default count, mo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -184,11 +185,11 @@ def _disjoint(runs: list[Run], first: Sequence[int]) -> bool:
     ends = [ids if isinstance(ids, int) else ids[-1] for _, ids, _, _ in runs]
     by_start = sorted(zip(first, ends, strict=True))
     rising = all(isinstance(ids, (int, range)) or _rises(ids) for _, ids, _, _ in runs)
-    return rising and all(a[1] < b[0] for a, b in zip(by_start, by_start[1:], strict=False))
+    return rising and all(a[1] < b[0] for a, b in itertools.pairwise(by_start))
 
 
 def _rises(indices: Indices) -> bool:
-    return all(a < b for a, b in zip(indices, indices[1:], strict=False))
+    return all(a < b for a, b in itertools.pairwise(indices))
 
 
 def _singles(runs: list[Run]) -> Iterable[Run]:

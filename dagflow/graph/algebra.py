@@ -265,9 +265,7 @@ class FailurePort:
     def __rshift__(self, other: Any) -> Graph:
         right = lift(other)
         edges = tuple(Edge(self.node, FAILURES, entry) for entry in right.entries)
-        return _combined(
-            (self.node, *right.nodes), edges + right.edges, (self.node,), right.exits, right.name
-        )
+        return _combined((self.node, *right.nodes), edges + right.edges, (self.node,), right.exits, right.name)
 
     def __repr__(self) -> str:
         return f"{self.node.name}.failures"
@@ -294,9 +292,7 @@ def lift(what: Any) -> Graph:
             raise GraphError("an empty list cannot be joined: name at least one node in it")
         return par(*what)
     if isinstance(what, FailurePort):
-        raise GraphError(
-            f"{what!r} is a way out, not a node: write {what!r} >> handler, and join that with |"
-        )
+        raise GraphError(f"{what!r} is a way out, not a node: write {what!r} >> handler, and join that with |")
     if isinstance(what, Mapping):
         raise GraphError("a dict of branches can only stand after a Router: router >> {label: node}")
     if what is DROP:
@@ -345,9 +341,7 @@ def _branch(left: Graph, branches: Mapping[Any, Any]) -> Graph:
     """``left >> {label: x}``: one branch a label, after a Router."""
     if len(left.exits) != 1 or not isinstance(left.exits[0], Router):
         shown = ", ".join(repr(n.name) for n in left.exits) or "nothing"
-        raise GraphError(
-            f"a dict of branches can only stand after a single Router, here it stands after {shown}"
-        )
+        raise GraphError(f"a dict of branches can only stand after a single Router, here it stands after {shown}")
     router = left.exits[0]
     if not branches:
         raise GraphError(f"router {router.name!r}: the dict of branches is empty")

@@ -80,9 +80,7 @@ def _check_routers(graph: Graph) -> None:
     branched = {id(e.source) for e in graph.edges if e.port is not FAILURES}
     for node in graph.nodes:
         if isinstance(node, Router) and id(node) not in branched:
-            raise GraphError(
-                f"router {graph.names[node]!r} has no branches: write {node.name} >> {{label: node, ...}}"
-            )
+            raise GraphError(f"router {graph.names[node]!r} has no branches: write {node.name} >> {{label: node, ...}}")
 
 
 def _ports(

@@ -86,8 +86,7 @@ class Node:
         self.name = name or callable_name(func)
         if execution_mode not in MODES:
             raise ValueError(
-                f"node {self.name!r}: execution_mode {execution_mode!r} is not one of "
-                + ", ".join(map(repr, MODES))
+                f"node {self.name!r}: execution_mode {execution_mode!r} is not one of " + ", ".join(map(repr, MODES))
             )
         if is_async(func) and execution_mode != "async":
             raise GraphError(
@@ -146,9 +145,7 @@ class Node:
         types = (given,) if isinstance(given, type) else tuple(given)
         for each in types:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
-                raise ValueError(
-                    f"node {self.name!r}: retry_exceptions holds {each!r}, not an exception type"
-                )
+                raise ValueError(f"node {self.name!r}: retry_exceptions holds {each!r}, not an exception type")
         return types
 
     def overrides(self, method: str) -> bool:
@@ -199,9 +196,7 @@ def _count(name: str, option: str, value: Any, *, at_least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(
-            f"node {name!r}: {option} must be a whole number of at least {at_least}, not {value!r}"
-        )
+        raise ValueError(f"node {name!r}: {option} must be a whole number of at least {at_least}, not {value!r}")
     return value
 
 

@@ -64,9 +64,7 @@ class Router(Node):
         if isinstance(func_or_table, Mapping):
             for label, predicate in func_or_table.items():
                 if not callable(predicate):
-                    raise TypeError(
-                        f"Router table: the predicate of label {label!r} is not callable: {predicate!r}"
-                    )
+                    raise TypeError(f"Router table: the predicate of label {label!r} is not callable: {predicate!r}")
             func: Callable[..., Any] = _Table(func_or_table)
         else:
             func = func_or_table

@@ -202,12 +202,8 @@ class Scopes:
         )
 
     def _way_out(self, came: Way) -> str:
-        names = [
-            self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind != "route"
-        ]
-        routers = [
-            self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind == "route"
-        ]
+        names = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind != "route"]
+        routers = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind == "route"]
         hint = f"; open here: {', '.join(map(repr, names))}" if names else ""
         if routers and not names:
             hint += f"; to merge what a Router sent on several branches write of={routers[-1]}"

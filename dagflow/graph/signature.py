@@ -18,7 +18,7 @@ def makes_instances(func: Callable[..., Any]) -> bool:
 def required_positional(func: Callable[..., Any]) -> int:
     """How many positional arguments ``func`` cannot be called without (0 where nothing is known).
 
-    For a class with ``__call__`` it is the ``__call__`` of its instances that counts, since an instance is what is called
+    For a class with ``__call__`` it is that of its instances which counts, since an instance is what is called
     with each task.
     """
     target: Any = func

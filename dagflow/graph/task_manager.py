@@ -15,8 +15,9 @@ Out = TypeVar("Out")
 class TaskManager(Node, Generic[In, Out]):
     """A node that calls ``func`` once per task and sends the result on.
 
-    ``func`` may be any callable; a **class** with ``__call__`` is instantiated once per worker (per thread in thread mode)
-    and its instances are called, with ``close()`` called at the end. A result of `DROP` drops the task.
+    ``func`` may be any callable. A **class** whose instances are callable is instantiated once per worker (per
+    thread in thread mode); its instances are called, and their ``close()`` at the end. A result of `DROP` drops
+    the task.
 
     Alone::
 

@@ -93,9 +93,7 @@ class World:
         for worker in self.workers.values():
             if not worker.up:
                 found.append(lambda w=worker: self._come_up(w))  # type: ignore[misc]
-            elif (worker.answers is not None and worker.credit > 0) or (
-                worker.answers is None and worker.jobs
-            ):
+            elif (worker.answers is not None and worker.credit > 0) or (worker.answers is None and worker.jobs):
                 found.append(lambda w=worker: self._work(w))  # type: ignore[misc]
         found.extend(lambda e=event: self._arrive_late(e) for event in self.late)  # type: ignore[misc]
         return found
@@ -166,9 +164,7 @@ class World:
         while left:
             chosen = sorted(left.pop(self.choose(len(left))) for _ in range(1 + self.choose(len(left))))
             out, failures = runner.each([values[p] for p in chosen])
-            answer = runner.answer(
-                worker.number, worker.token, [values[p] for p in chosen], out, failures, whole=False
-            )
+            answer = runner.answer(worker.number, worker.token, [values[p] for p in chosen], out, failures, whole=False)
             answer.renumber(chosen)
             answer.last = not left
             yield answer

@@ -43,9 +43,7 @@ def canonical(value: Any, depth: int = 0) -> bytes:
         items = sorted(canonical(k, depth + 1) + canonical(v, depth + 1) for k, v in value.items())
         return _framed(b"d", b"".join(items))
     if kind in (set, frozenset):
-        return _framed(
-            b"S" if kind is set else b"Z", b"".join(sorted(canonical(v, depth + 1) for v in value))
-        )
+        return _framed(b"S" if kind is set else b"Z", b"".join(sorted(canonical(v, depth + 1) for v in value)))
     return _other(value, kind, depth)
 
 

@@ -215,9 +215,7 @@ class Runner:
         if len(found) != len(tasks):
             raise ValueError(f"the function returned {len(found)} results for {len(tasks)} tasks")
         node = self.program.node
-        return (
-            found if node is None else [node.process_result(t, r) for t, r in zip(tasks, found, strict=True)]
-        )
+        return found if node is None else [node.process_result(t, r) for t, r in zip(tasks, found, strict=True)]
 
     # -- answers --------------------------------------------------------------------------------------
 
@@ -260,9 +258,7 @@ class Runner:
         if payload.count:
             answer.outputs.append(Produced(port, payload, positions))
 
-    def _route(
-        self, answer: Answer, values: Sequence[Any], out: list[Any], failures: Failures, bad: set[int]
-    ) -> None:
+    def _route(self, answer: Answer, values: Sequence[Any], out: list[Any], failures: Failures, bad: set[int]) -> None:
         """Labels to ports; the task goes on unchanged, by several labels as copies of its own."""
         chosen: list[list[int]] = [[] for _ in self.program.ports]
         for position, labels in enumerate(out):
@@ -522,9 +518,7 @@ class Children:
         self.answer.failures.append(self.runner.failed(error, self.position))
 
 
-def _without_drops(
-    values: list[Any], runs: list[tuple[int, int, int]]
-) -> tuple[list[Any], list[tuple[int, int, int]]]:
+def _without_drops(values: list[Any], runs: list[tuple[int, int, int]]) -> tuple[list[Any], list[tuple[int, int, int]]]:
     """Children that are `DROP` are simply absent; the others keep their numbers."""
     if not any(v is DROP for v in values):
         return values, runs
@@ -567,9 +561,7 @@ def load(job: Job) -> list[Any]:
 
 def children_of(result: Any) -> Any:
     """The iterable that a Splitter's function gave, or a `TypeError` that says what it gave instead."""
-    if isinstance(result, (str, bytes)) or (
-        not hasattr(result, "__iter__") and not hasattr(result, "__getitem__")
-    ):
+    if isinstance(result, (str, bytes)) or (not hasattr(result, "__iter__") and not hasattr(result, "__getitem__")):
         raise TypeError(
             f"a Splitter's function must return an iterable of children, not {type(result).__name__}; "
             f"return [value] for a single child"

@@ -156,9 +156,7 @@ class Threads(_Sharing):
     ) -> None:
         super().__init__(worker, runner or Runner(program, seal=False), post)
         self.program = program
-        self.spare: Runner | None = (
-            self.runner
-        )  # the first thread's, made early so that a bad class shows early
+        self.spare: Runner | None = self.runner  # the first thread's, made early so that a bad class shows early
         self.width = width or program.width
         self.lock = threading.Lock()
         self.work = threading.Condition(self.lock)
@@ -215,9 +213,7 @@ class Threads(_Sharing):
             self.slots.append(slot)
         slot.thread.start()
         if self.program.timeout is not None and self.watchdog is None:
-            self.watchdog = threading.Thread(
-                target=self._watch, name=f"dagflow {self.program.name} clock", daemon=True
-            )
+            self.watchdog = threading.Thread(target=self._watch, name=f"dagflow {self.program.name} clock", daemon=True)
             self.watchdog.start()
 
     def serve(self, slot: _Slot) -> None:
@@ -406,9 +402,7 @@ class Loop(_Sharing):
 
     def _take(self, token: int, job: Job) -> None:
         if not self.shared(job):
-            self._keep(
-                self._split(token, job) if self.runner.program.kind == "split" else self._whole(token, job)
-            )
+            self._keep(self._split(token, job) if self.runner.program.kind == "split" else self._whole(token, job))
             return
         lease = self.opened(token, job)
         if lease is None:

@@ -31,9 +31,7 @@ class Failure:
         self.attempts = attempts
 
     def __repr__(self) -> str:
-        return (
-            f"Failure(task={self.task!r}, error={self.error!r}, node={self.node!r}, attempts={self.attempts})"
-        )
+        return f"Failure(task={self.task!r}, error={self.error!r}, node={self.node!r}, attempts={self.attempts})"
 
 
 def capture(error: BaseException, *, seal: bool) -> ErrorRecord:
@@ -46,9 +44,7 @@ def capture(error: BaseException, *, seal: bool) -> ErrorRecord:
     except BaseException as second:  # noqa: BLE001 - a user's __str__ may raise anything
         text = f"{type(error).__qualname__} (its text cannot be made: {type(second).__name__})\n"
     sealed: Any = seal_error(error) if seal else error
-    return ErrorRecord(
-        "raised", type(error).__qualname__, _text_of(error), _cut(text, TRACEBACK_MOST), sealed=sealed
-    )
+    return ErrorRecord("raised", type(error).__qualname__, _text_of(error), _cut(text, TRACEBACK_MOST), sealed=sealed)
 
 
 def _without_ours(tb: Any) -> Any:
@@ -125,9 +121,7 @@ def open_error(record: ErrorRecord) -> BaseException:
             error = unseal_error(record.sealed)
         except BaseException as second:  # noqa: BLE001 - its class is not known here
             error = PayloadError(f"{record.type}: {record.message}")
-            error.add_note(
-                f"the exception could not be read here ({type(second).__name__}: {_text_of(second)})"
-            )
+            error.add_note(f"the exception could not be read here ({type(second).__name__}: {_text_of(second)})")
     where = f"dagflow: node {record.node!r}, attempt {record.attempts}"
     notes = getattr(error, "__notes__", [])
     if record.node and where not in notes:

@@ -52,9 +52,7 @@ def pack_job(job: Job) -> tuple[Any, Blobs]:
     return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt), blobs
 
 
-def _pack_piece(
-    piece: Piece, blobs: Blobs, numbers: dict[int, int]
-) -> tuple[Any, list[tuple[int, PayloadError]]]:
+def _pack_piece(piece: Piece, blobs: Blobs, numbers: dict[int, int]) -> tuple[Any, list[tuple[int, PayloadError]]]:
     payload, low, high = piece
     if isinstance(payload, Sealed):
         number = numbers.get(id(payload))
@@ -71,9 +69,7 @@ def _pack_piece(
         for failed in payload.items[low:high]:
             inner = None
             if failed.payload is not None:
-                inner, bad = _pack_piece(
-                    (failed.payload, failed.position, failed.position + 1), blobs, numbers
-                )
+                inner, bad = _pack_piece((failed.payload, failed.position, failed.position + 1), blobs, numbers)
                 if bad:
                     return None, [(0, bad[0][1])]
             items.append((inner, pack_error(failed.error)))
@@ -139,9 +135,7 @@ def pack_error(error: ErrorRecord) -> tuple[Any, ...]:
 def unpack_error(packed: tuple[Any, ...]) -> ErrorRecord:
     """The record that `pack_error` packed."""
     kind, name, message, traceback, sealed, causes, node, attempts = packed
-    return ErrorRecord(
-        kind, name, message, traceback, sealed, tuple(unpack_error(c) for c in causes), node, attempts
-    )
+    return ErrorRecord(kind, name, message, traceback, sealed, tuple(unpack_error(c) for c in causes), node, attempts)
 
 
 # -- answers: worker to driver -----------------------------------------------------------------------------
@@ -179,9 +173,7 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer:
     """The answer that `pack_answer` packed."""
     _, last, outputs, ended, failures, dropped, copies, keys, states, seconds = message
-    answer = Answer(
-        worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds
-    )
+    answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
     answer.outputs = [
         Produced(port, Sealed(blobs[number], count), positions, children)
         for port, number, count, positions, children in outputs

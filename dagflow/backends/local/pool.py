@@ -93,7 +93,8 @@ class Pool:
     def _start_zygote(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         # Packets: a request and the descriptors that come with it must not run into the next one.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = f"import sys; sys.path[:0] = {_home()!r}; from dagflow.backends.local.zygote import main; main({theirs.fileno()})"
+        start = "from dagflow.backends.local.zygote import main"
+        code = f"import sys; sys.path[:0] = {_home()!r}; {start}; main({theirs.fileno()})"
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", code],

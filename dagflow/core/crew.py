@@ -1,0 +1,254 @@
+"""Crew: workers come up, die, run out of time; and are given what is queued, the deepest node first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dagflow.core import commands as do
+from dagflow.core import events as ev
+from dagflow.core.answers import Answers
+from dagflow.core.envelope import (
+    Envelope,
+    ErrorRecord,
+    Lease,
+)
+from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.errors import BackendError
+
+MAX_CRASHES: Final = 3
+MAX_FAILED_STARTS: Final = 3
+
+
+class Crew(Answers):
+    """Starts workers, leases envelopes to them, and takes leases back from dead ones."""
+
+    def _start_worker(self, node: Inbox) -> None:
+        if len(node.workers) >= node.slots or node.phase == "closed" or self.stopping is not None:
+            return
+        self._worker_numbers += 1
+        worker = WorkerState(self._worker_numbers, node.index, node.lanes)
+        node.workers[worker.number] = self.workers[worker.number] = worker
+        self._out.append(do.StartWorker(worker.number, node.index))
+
+    def _worker_up(self, event: ev.WorkerUp) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is not None:
+            worker.ready = True
+            worker.killable = event.killable
+            self.nodes[worker.node].failed_starts = 0
+
+    def _forget(self, worker: WorkerState) -> list[Lease]:
+        self.workers.pop(worker.number, None)
+        node = self.nodes[worker.node]
+        node.workers.pop(worker.number, None)
+        leases = list(worker.leases.values())
+        for lease in leases:
+            self.leases.pop(lease.token, None)
+            self._blocked_splits.discard(lease.token)
+            node.leased -= lease.left
+            self.in_flight -= lease.left
+        return leases
+
+    def _worker_lost(self, event: ev.WorkerLost) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is None:
+            return
+        node = self.nodes[worker.node]
+        leases = self._forget(worker)
+        if not event.started:
+            node.failed_starts += 1
+            if node.failed_starts >= MAX_FAILED_STARTS or event.output.startswith("cannot load"):
+                self._broken(
+                    BackendError(
+                        f"workers of node {node.plan.name!r} cannot start ({event.cause}); "
+                        f"{event.output or 'they wrote nothing to stderr'}"
+                    )
+                )
+            return
+        self.crashes += 1
+        if self.stopping is not None:
+            return
+        text = f"the worker {event.cause} while this task was running"
+        error = ErrorRecord("died", "WorkerDied", text)
+        self._take_back(node, leases, event.running, error, node.plan.retries_death)
+        if node.queued and not node.workers:
+            self._start_worker(node)
+
+    def _take_back(
+        self,
+        node: Inbox,
+        leases: list[Lease],
+        running: tuple[int, int] | None,
+        error: ErrorRecord,
+        may_retry: bool,
+    ) -> None:
+        """Leases of a dead worker: blame the task that was running, give all others to other workers."""
+        for lease in reversed(leases):
+            left = [p for p in range(lease.count) if lease.ended is None or p not in lease.ended]
+            guilty = running[1] if running is not None and running[0] == lease.token and running[1] in left else None
+            if running is None and lease is leases[0]:
+                if len(left) == 1:
+                    guilty = left[0]
+                else:  # nobody knows which task killed the worker: each alone, until it is known
+                    self._requeue(node, lease, left, alone=True)
+                    continue
+            for position in reversed(left):
+                if position != guilty:
+                    self._requeue(node, lease, [position])
+            if guilty is not None:
+                self._blame(node, lease, guilty, error, may_retry)
+
+    def _blame(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
+        envelope, at = lease.find(position)
+        crashes = envelope.crashes + 1
+        if error.kind == "died" and crashes < MAX_CRASHES:
+            again = envelope.only(at)
+            again.crashes, again.alone = crashes, True
+            self._carry_split(lease, position, again)
+            self._reset_fold(again)
+            node.push(again, first=True)
+            self.in_flight += 1
+            return
+        if error.kind == "died":
+            text = f"{error.message}, {crashes} times in {crashes} workers; it is not tried again"
+            error = ErrorRecord("died", error.type, text)
+        self._attempt_failed(node, lease, position, error, may_retry and error.kind == "timeout")
+
+    def _broken(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+        self._stop("kill")
+
+    def _running_leases(self, node: Inbox) -> list[Lease]:
+        """The lease that each killable worker of ``node`` is at."""
+        return [next(iter(w.leases.values())) for w in node.workers.values() if w.killable and w.leases]
+
+    def _probe(self) -> None:
+        for node in self.nodes:
+            if node.plan.timeout is None:
+                continue
+            for lease in self._running_leases(node):
+                if lease.deadline is not None and lease.deadline <= self.now:
+                    lease.deadline = None  # until the answer comes
+                    self._out.append(do.Probe(lease.worker))
+
+    def _running(self, event: ev.Running) -> None:
+        worker = self.workers.get(event.worker)
+        if worker is None or not worker.leases:
+            return
+        node = self.nodes[worker.node]
+        lease = next(iter(worker.leases.values()))
+        timeout = node.plan.timeout
+        if timeout is None:
+            return
+        if event.token != lease.token or event.since + timeout > self.now:
+            since = event.since if event.token == lease.token else self.now
+            lease.deadline = since + timeout
+            return
+        self._out.append(do.StopWorker(worker.number, kill=True))
+        leases = self._forget(worker)
+        text = f"ran longer than the timeout of {timeout:g} s; its worker was killed and replaced"
+        error = ErrorRecord("timeout", "TaskTimeout", text)
+        self._take_back(node, leases, (event.token, event.position), error, node.plan.retries_timeout)
+
+    def _dispatch(self) -> None:
+        for node in reversed(self.nodes):
+            while node.queue and self._room(node):
+                if not self._deliver_one(node):
+                    break
+
+    def _room(self, node: Inbox) -> bool:
+        """Whether what the node gives has somewhere to go."""
+        for port in node.plan.ports:
+            if port.exit and self.sink_room is not None and not self.sink_holds and self.unread >= self.sink_room:
+                return False
+            for target in port.targets:
+                there = self.nodes[target]
+                if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
+                    continue  # what it holds is state, and waits for nothing that is queued
+                if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
+                    return False
+        return True
+
+    def _deliver_one(self, node: Inbox) -> bool:
+        most = node.allow(self.now)
+        if most < 1:
+            return False
+        best: WorkerState | None = None
+        credit = 0
+        for worker in node.workers.values():
+            room = node.credit(worker)
+            if room > 0 and (best is None or worker.load < best.load):
+                best, credit = worker, room
+        head = node.queue[0]
+        if head.alone and best is not None and best.leases:
+            best = None
+        if best is None:
+            starting = sum(1 for w in node.workers.values() if not w.ready)
+            if starting * node.want() < node.queued:
+                self._start_worker(node)
+            return False
+        if self.one_by_one:
+            credit = 1
+        envelopes = node.pop(min(credit, most))
+        self._lease(node, best, envelopes)
+        if len(node.workers) < node.slots and node.queued and not any(not w.ready for w in node.workers.values()):
+            self._start_worker(node)
+        return True
+
+    def _lease(self, node: Inbox, worker: WorkerState, envelopes: list[Envelope]) -> None:
+        self._tokens += 1
+        segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
+        count = sum(e.count for e in envelopes)
+        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, self.now, count)
+        for envelope in envelopes:
+            for group in envelope.groups or ():
+                if group.fold is not None:
+                    group.fold.lease()
+        if not worker.leases:
+            self._set_deadline(node, lease)
+        worker.leases[lease.token] = self.leases[lease.token] = lease
+        worker.load += count
+        worker.alone = envelopes[0].alone
+        node.leased += count
+        if node.plan.rate_limit is not None:
+            node.allowance -= count
+        position = 0
+        for envelope in envelopes:
+            if envelope.child_space is not None:
+                lease.spaces[position] = envelope.child_space
+                lease.children[position] = envelope.accepted
+            position += envelope.count
+        self._out.append(do.Deliver(worker.number, lease.token, self._job(node, lease)))
+
+    def _job(self, node: Inbox, lease: Lease) -> do.Job:
+        first = lease.envelopes[0]
+        job = do.Job(first.kind, lease.count, attempt=first.attempt)
+        for envelope in lease.envelopes:
+            if envelope.payload is not None:
+                job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))
+            if envelope.groups is not None:
+                job.groups.extend(envelope.groups)
+        job.skip = dict(lease.children)
+        for port in node.plan.ports:
+            if port.targets:
+                job.cuts[port.index] = min(self._cut(self.nodes[t]) for t in port.targets)
+        return job
+
+    def _cut(self, node: Inbox) -> int:
+        most = ENVELOPE_TASKS if node.merge is not None else node.cut()
+        if node.value_bytes:
+            most = min(most, max(1, int(ENVELOPE_BYTES / node.value_bytes)))
+        return most
+
+    def _grant(self) -> None:
+        """Let splits go on whose children have room again."""
+        for token in list(self._blocked_splits):
+            lease = self.leases.get(token)
+            if lease is None:
+                self._blocked_splits.discard(token)
+                continue
+            if lease.owed and self._room(self.nodes[lease.node]):
+                self._out.append(do.Grant(lease.worker, token, lease.owed))
+                lease.owed = 0
+                self._blocked_splits.discard(token)

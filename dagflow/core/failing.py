@@ -1,0 +1,97 @@
+"""Failing: a failed attempt is tried again later, or is final; tasks of dead workers go back into the queue."""
+
+from __future__ import annotations
+
+from dagflow.core import commands as do
+from dagflow.core.duplicates import Duplicates
+from dagflow.core.envelope import (
+    Envelope,
+    ErrorRecord,
+    Group,
+    Lease,
+)
+from dagflow.core.ids import Space, take, tasks_of
+from dagflow.core.inbox import Inbox
+from dagflow.core.merging import Fold
+from dagflow.core.retrying import backoff
+
+
+class Failing(Duplicates):
+    """Decides what follows a failed attempt."""
+
+    def _attempt_failed(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
+        """A task's attempt failed: try it again later, or fail it for good."""
+        envelope, at = lease.find(position)
+        group = envelope.groups[at] if envelope.groups is not None else None
+        if may_retry and envelope.attempt < node.plan.max_retries and self.stopping is None:
+            again = envelope.only(at)
+            again.attempt += 1
+            self._carry_split(lease, position, again)
+            space, index = next(iter(tasks_of(again.segments)))
+            delay = backoff(node.plan, again.attempt, hash((space.lineage(index), node.index)))
+            self.waiting.put(self.now + delay, node.index, again)
+            node.counts.retried += 1
+            self._out.append(
+                do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, self._input(envelope, at))
+            )
+            return
+        if group is not None:
+            if group.fold is not None:
+                self._fold_failed(node, group, error, envelope.attempt + 1)
+                return
+            node.counts.failed += group.members
+            space, index = next(iter(tasks_of(take(lease.segments, [position]))))
+            piece = group.pieces[0] if group.pieces else None
+            self._failed(node, space, index, error, envelope.attempt + 1, piece)
+            return
+        self._final_failure(node, envelope, at, error, lease.spaces.get(position))
+
+    def _carry_split(self, lease: Lease, position: int, again: Envelope) -> None:
+        """A split that is tried again goes on after its last accepted child."""
+        if position in lease.spaces:
+            again.child_space = lease.spaces[position]
+            again.accepted = lease.children.get(position, 0)
+
+    def _fold_failed(self, node: Inbox, group: Group, error: ErrorRecord, attempts: int) -> None:
+        fold: Fold = group.fold
+        assert node.merge is not None
+        node.merge.folding -= 1
+        fold.leased = False
+        fold.error = error
+        fold.pending.clear()
+        fold.attempt = attempts - 1
+        self._step(node, fold)
+
+    def _final_failure(
+        self, node: Inbox, envelope: Envelope, at: int, error: ErrorRecord, children: Space | None = None
+    ) -> None:
+        node.counts.failed += 1
+        space, index = next(iter(tasks_of(take(envelope.segments, [at]))))
+        space_of_children = children or envelope.child_space
+        if envelope.keys is not None:
+            self._key_failed(node, envelope.keys[at])
+        self._failed(
+            node,
+            space,
+            index,
+            error,
+            envelope.attempt + 1,
+            self._input(envelope, at),
+            split=space_of_children is not None,
+        )
+
+    def _requeue(self, node: Inbox, lease: Lease, positions: list[int], *, alone: bool = False) -> None:
+        for position in reversed(positions):
+            envelope, at = lease.find(position)
+            again = envelope.only(at)
+            again.alone = alone
+            self._carry_split(lease, position, again)
+            self._reset_fold(again)
+            node.push(again, first=True)
+            self.in_flight += 1
+
+    def _reset_fold(self, envelope: Envelope) -> None:
+        for group in envelope.groups or ():
+            if group.fold is not None:
+                group.fold.queued = envelope
+                group.fold.leased = False

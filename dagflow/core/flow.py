@@ -1,0 +1,210 @@
+"""Flow: where tasks go when they leave a node, and what their ends complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from dagflow.core import commands as do
+from dagflow.core.envelope import (
+    Envelope,
+    ErrorRecord,
+    FailedTask,
+    FailurePayload,
+    Payload,
+    Piece,
+)
+from dagflow.core.ids import ROOT, Indices, Segment, Space, count_of
+from dagflow.core.inbox import Inbox
+from dagflow.core.scopes import Account, Family
+from dagflow.core.state import State
+from dagflow.graph.plan import PortPlan
+
+
+class Flow(State):
+    """Moves tasks from node to node, keeping the counts of `dagflow.core.scopes` right at every step."""
+
+    def _move(self, segments: Iterable[Segment], start: Account | None, target: int) -> None:
+        """Count tasks that stood in ``start`` (None: nowhere yet) where tasks at ``target`` count."""
+        for space, indices in segments:
+            there = self.lineages.account(space, target)
+            if there is start:
+                continue
+            there.family.add(there.fixed, indices)
+            if start is not None:
+                self._end(start, indices)
+
+    def _emit(
+        self, node: Inbox, port: PortPlan, segments: list[Segment], payload: Payload, low: int, *, fresh: bool
+    ) -> None:
+        """Tasks leave ``node`` by ``port``: to the user, to one node, to several; ``fresh``: not counted yet."""
+        number = node.index
+        if port.exit:
+            self._out.append(do.Output(number, segments, payload, low, count_of(segments)))
+            if self.sink_room is not None:
+                self.unread += count_of(segments)
+            if not fresh:
+                for space, indices in segments:
+                    self._end(self.lineages.account(space, number), indices)
+        elif len(port.targets) == 1:
+            target = port.targets[0]
+            if fresh:
+                self._move(segments, None, target)
+            else:
+                for segment in segments:
+                    self._move((segment,), self.lineages.account(segment[0], number), target)
+            self._arrive(target, segments, payload, low)
+        else:
+            starts = None if fresh else [self.lineages.account(space, number) for space, _ in segments]
+            self._spread(port, segments, starts, payload, low)
+
+    def _spread(
+        self,
+        port: PortPlan,
+        segments: list[Segment],
+        starts: list[Account] | None,
+        payload: Payload,
+        low: int,
+    ) -> None:
+        """Tasks go on to several nodes, opening a scope each where a Merger closes it."""
+        frame = port.frame
+        tracked = [frame in self.nodes[t].plan.needed for t in port.targets]
+        arriving: list[list[Segment]] = [[] for _ in port.targets]
+        left: list[tuple[Account, Indices]] = []
+        for at, (space, indices) in enumerate(segments):
+            start = starts[at] if starts is not None else None
+            for branch, target in enumerate(port.targets):
+                there = self.lineages.branch(frame, space, branch, sum(tracked))
+                arriving[branch].append((there, indices))
+                if not tracked[branch]:
+                    account = self.lineages.account(there, target)
+                    account.family.add(account.fixed, indices)
+            if any(tracked):
+                outer = self.lineages.outer(self.lineages.family(frame, space, sum(tracked)))
+                if outer is not start:
+                    outer.family.add(outer.fixed, indices)
+                    if start is not None:
+                        left.append((start, indices))
+            elif start is not None:
+                left.append((start, indices))
+        for branch, target in enumerate(port.targets):
+            self._arrive(target, arriving[branch], payload.branch(branch), low)
+        for account, indices in left:
+            self._end(account, indices)
+
+    def _arrive(self, target: int, segments: list[Segment], payload: Payload, low: int) -> None:
+        """Tasks, counted there already, arrive at a node: into its queue, or into a Merger's scopes."""
+        if self.stopping is not None:
+            return
+        node = self.nodes[target]
+        count = count_of(segments)
+        node.counts.received += count
+        if payload.count:
+            size = payload.size / payload.count
+            node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
+        if node.merge is None:
+            kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
+            node.push(Envelope(kind, segments, count, payload, low))
+            self.in_flight += count
+        else:
+            self._members_arrive(node, segments, payload, low)
+
+    def _end(self, account: Account, indices: Indices) -> None:
+        """Tasks that counted in ``account`` count no more."""
+        complete = account.family.end(account.fixed, indices)
+        if len(complete):
+            self._complete(account.family, complete)
+
+    def _complete(self, family: Family, scopes: Indices) -> None:
+        if family.frame == ROOT:
+            if family.base.aggregate:
+                for index in scopes:
+                    self.aggregates.pop(index, None)
+            else:
+                self.open_roots -= len(scopes)
+                self._out.append(do.RootsEnded(scopes))
+            return
+        for scope in scopes:
+            self._fire_scope(family, scope)
+
+    def _failed(
+        self,
+        node: Inbox,
+        space: Space,
+        index: int,
+        error: ErrorRecord,
+        attempts: int,
+        input_piece: Piece | None,
+        *,
+        split: bool = False,
+    ) -> None:
+        """A task has failed finally: to the failures port, else a tombstone in its scope, else its root has failed.
+
+        ``split``: a Splitter that failed after some of its children had gone on; its own scope is open, and the
+        failure is a missing member of that.
+        """
+        attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
+        record = _final(error, node.plan.name, attempts)
+        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, input_piece))
+        tracked = split and self._tracks(node, node.plan.split_frame)
+        if tracked:
+            account = Account(self.lineages.family(node.plan.split_frame, space, 0), None)
+        else:
+            account = self.lineages.account(space, node.index)
+        port = node.plan.failures
+        if port is not None:
+            self._to_failures(node, port, space, index, record, input_piece)
+        elif account.family.frame != ROOT:
+            account.family.lose(account.scopes((index,))[0], record)
+        else:
+            self._lost(node, space, index, record)
+        self._end(account, (index,))
+
+    def _to_failures(
+        self,
+        node: Inbox,
+        port: PortPlan,
+        space: Space,
+        index: int,
+        record: ErrorRecord,
+        input_piece: Piece | None,
+    ) -> None:
+        payload, low = (input_piece[0], input_piece[1]) if input_piece is not None else (None, 0)
+        size = getattr(payload, "size", 0) // max(1, getattr(payload, "count", 1))
+        failure = FailurePayload([FailedTask(payload, low, record)], 1, size + 1024)
+        self._emit(node, port, [(space, (index,))], failure, 0, fresh=True)
+
+    def _lost(self, node: Inbox, space: Space, index: int, record: ErrorRecord) -> None:
+        for merger in self._run_mergers[node.index]:
+            merge = self.nodes[merger].merge
+            assert merge is not None
+            merge.lost.append(record)
+            if merge.plan.skip_missing:
+                return
+        fact: do.Lost | do.AggregateLost
+        if space.aggregate:
+            fact = do.AggregateLost(node.index, self.members_of(space.root_index(index)), record)
+        else:
+            fact = do.Lost(node.index, space, index, record)
+        self._out.append(fact)
+        if self.sink_room is not None:
+            self.unread += 1
+        if self.fail_fast and self.first_lost is None:
+            self.first_lost = fact
+            self._stop("kill")
+
+    # -- what the Merger storey does ------------------------------------------------------------------
+
+    def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
+        """Tasks arrive at a Merger."""
+        raise AssertionError("the Merger storey takes members in")
+
+    def _fire_scope(self, family: Family, scope: int) -> None:
+        """A scope is complete."""
+        raise AssertionError("the Merger storey fires scopes")
+
+
+def _final(error: ErrorRecord, node: str, attempts: int) -> ErrorRecord:
+    return ErrorRecord(
+        error.kind, error.type, error.message, error.traceback, error.sealed, error.causes, node, attempts
+    )

@@ -1,0 +1,81 @@
+"""Splits: children that arrive while their Splitter still runs, numbered and held back when there is no room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dagflow.core import commands as do
+from dagflow.core import events as ev
+from dagflow.core.envelope import (
+    Lease,
+)
+from dagflow.core.failing import Failing
+from dagflow.core.ids import Segment, Space, take
+from dagflow.core.inbox import Inbox
+from dagflow.errors import InvariantBroken
+
+
+class Splits(Failing):
+    """Takes in the children of Splitters."""
+
+    def _children(self, node: Inbox, lease: Lease, answer: ev.Answer) -> None:
+        """Children arrive while their Splitter may still be running."""
+        for produced in answer.outputs:
+            segments: list[Segment] = []
+            for position, start, count in produced.children or ():
+                space = self._child_space(node, lease, position)
+                accepted = lease.children.get(position, 0)
+                if start < accepted:
+                    raise InvariantBroken(
+                        f"splitter {node.plan.name!r} sent child {start} of a task of which {accepted} were accepted"
+                    )
+                lease.children[position] = start + count
+                segments.append((space, range(start, start + count)))
+            self._emit(node, node.plan.ports[produced.port], segments, produced.payload, 0, fresh=True)
+            if not answer.last:
+                lease.owed += 1
+                self._blocked_splits.add(lease.token)
+
+    def _child_space(self, node: Inbox, lease: Lease, position: int) -> Space:
+        space = lease.spaces.get(position)
+        if space is None:
+            envelope, at = lease.find(position)
+            if envelope.child_space is not None:
+                space = envelope.child_space
+                lease.children.setdefault(position, envelope.accepted)
+            else:
+                (base, indices) = take(envelope.segments, [at])[0]
+                frame = node.plan.split_frame
+                space = self.lineages.split(frame, base, indices[0])
+                if self._tracks(node, frame):
+                    family = self.lineages.family(frame, base, 0)
+                    family.add(None, indices)  # the split itself, while it runs
+                    outer, start = self.lineages.outer(family), self.lineages.account(base, node.index)
+                    if outer is not start:
+                        outer.family.add(outer.fixed, indices)
+                        self._end(start, indices)
+            lease.spaces[position] = space
+        return space
+
+    def _split_ended(self, node: Inbox, lease: Lease, ended: Sequence[int]) -> None:
+        frame = node.plan.split_frame
+        for position in ended:
+            space = self._child_space(node, lease, position)
+            base, index = space.parent, space.fixed
+            assert base is not None
+            assert index is not None
+            if self._tracks(node, frame):
+                family = self.lineages.family(frame, base, 0)
+                complete = family.end(None, (index,))
+                if len(complete):
+                    self._complete(family, complete)
+            else:
+                self._end(self.lineages.account(base, node.index), (index,))
+        node.counts.succeeded += len(ended)
+        if len(ended):
+            segments = take(lease.segments, ended)
+            self._out.append(
+                do.TasksEnded(node.index, "succeeded", segments, len(ended), 0.0, self._inputs(lease), list(ended))
+            )
+            if node.dedup is not None:
+                self._keys_done(node, lease, ended)

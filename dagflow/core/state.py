@@ -1,0 +1,147 @@
+"""State: everything a run knows, in one place; and the two things every storey above may do to it: look, stop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dagflow.core import commands as do
+from dagflow.core.commands import Command, Fact
+from dagflow.core.envelope import (
+    Envelope,
+    Lease,
+    Piece,
+)
+from dagflow.core.ids import Segment
+from dagflow.core.inbox import Inbox, WorkerState
+from dagflow.core.retrying import Waiting
+from dagflow.core.scopes import Lineages
+from dagflow.graph.plan import Plan
+
+Stopping = Literal["drain", "kill"]
+
+
+class State:
+    """What a run knows. Only the storeys of the `Scheduler` above change it.
+
+    Where a task is, is kept once: queued at a node, leased to a worker, waiting for a retry or behind an equal
+    task, or held by a scope.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        max_in_flight: int | None = None,
+        max_bytes: int = 1 << 30,
+        sink_room: int | None = None,
+        sink_holds: bool = False,
+        fail_fast: bool = False,
+        one_by_one: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.max_in_flight = max_in_flight
+        self.max_bytes = max_bytes
+        self.sink_room = sink_room
+        self.sink_holds = sink_holds
+        self.fail_fast = fail_fast
+        self.one_by_one = one_by_one
+        self.nodes = [Inbox(node) for node in plan.nodes]
+        self.lineages = Lineages(plan)
+        self.workers: dict[int, WorkerState] = {}
+        self.leases: dict[int, Lease] = {}
+        self.waiting = Waiting()
+        self.in_flight = 0
+        self.admitted = 0
+        self.unread = 0
+        self.pulling = 0
+        self.source_open = True
+        self.source_error: BaseException | None = None
+        self.paused = False
+        self.stopping: Stopping | None = None
+        self.finished = False
+        self.failure: BaseException | None = None
+        self.first_lost: do.Lost | do.AggregateLost | None = None
+        self.late_answers = 0
+        self.crashes = 0
+        self.open_roots = 0
+        self.aggregates: dict[int, list[Segment]] = {}
+        self.now = 0.0
+        self._out: list[Command | Fact] = []
+        self._tokens = 0
+        self._worker_numbers = 0
+        self._upstreams = self._find_upstreams()
+        self._run_mergers = self._find_run_mergers()
+        self._blocked_splits: set[int] = set()
+        self._source_account = self.lineages.root.chain[0]
+        self._closed = 0
+
+    def held_bytes(self) -> int:
+        """About how many bytes the queued values take."""
+        return sum(node.bytes for node in self.nodes)
+
+    def members_of(self, aggregate: int) -> list[Segment]:
+        """The source tasks that an aggregate came from, through windows of windows."""
+        found: list[Segment] = []
+        todo = [aggregate]
+        while todo:
+            for space, indices in self.aggregates.get(todo.pop(), ()):
+                if space.aggregate:
+                    todo.extend(indices)
+                else:
+                    found.append((space, indices))
+        return found
+
+    def _tracks(self, node: Inbox, frame: int) -> bool:
+        return bool(self.plan.frames[frame].closers)
+
+    def _input(self, envelope: Envelope, at: int) -> Piece | None:
+        if envelope.payload is None:
+            return None
+        return envelope.payload, envelope.low + at, envelope.low + at + 1
+
+    def _inputs(self, lease: Lease) -> list[Piece]:
+        return [(e.payload, e.low, e.low + e.count) for e in lease.envelopes if e.payload is not None]
+
+    def _set_deadline(self, node: Inbox, lease: Lease) -> None:
+        if node.plan.timeout is not None:
+            lease.deadline = self.now + node.plan.timeout
+
+    def _stop(self, how: Stopping) -> None:
+        """Stop: read nothing more, begin nothing more; ``drain`` lets the running tasks end."""
+        if self.finished or self.stopping == "kill" or self.stopping == how:
+            return
+        if self.stopping is None:
+            self._out.append(do.StopSource())
+            self.source_open = False
+            for node in self.nodes:
+                self.in_flight -= node.queued
+                node.clear()
+            self.waiting.clear()
+        self.stopping = how
+
+    def _find_upstreams(self) -> list[set[int]]:
+        found: list[set[int]] = [set() for _ in self.plan.nodes]
+        for node in self.plan.nodes:
+            ports = [*node.ports, *([node.failures] if node.failures is not None else [])]
+            for port in ports:
+                for target in port.targets:
+                    found[target].add(node.index)
+        # A scope that several Mergers close is complete for all of them at once, so a task on its way to one of
+        # them keeps the others waiting: they have each other's upstreams.
+        for frame in self.plan.frames:
+            together: set[int] = set().union(*(found[m] for m in frame.closers))
+            for merger in frame.closers:
+                found[merger] = set(together)
+        return found
+
+    def _find_run_mergers(self) -> list[tuple[int, ...]]:
+        """For each node, the ``of="run"`` Mergers after it: they miss what fails there."""
+        after: list[set[int]] = [set() for _ in self.plan.nodes]
+        for node in reversed(self.plan.nodes):
+            for port in node.ports:
+                for target in port.targets:
+                    after[node.index] |= after[target]
+                    merge = self.plan.nodes[target].merge
+                    if merge is not None and merge.closing == "run":
+                        after[node.index].add(target)
+        return [tuple(sorted(found)) for found in after]
