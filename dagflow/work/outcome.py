@@ -71,7 +71,9 @@ def seal_error(error: BaseException, depth: int = 0) -> bytes:
     from dagflow.work.codec import dumps
 
     state = dict(getattr(error, "__dict__", {}))
-    args: tuple[Any, ...] = error.args
+    # An OSError keeps its file name beside its args and only gives it away here.
+    args: tuple[Any, ...] = OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args  # type: ignore[assignment, index]
+    fields = {name: getattr(error, name, None) for name in _fields(error)}
     lost = []
     for name in list(state):
         if not _travels(state[name]):
@@ -83,20 +85,30 @@ def seal_error(error: BaseException, depth: int = 0) -> bytes:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     inner = seal_error(cause, depth + 1) if cause is not None and depth < 5 else None
     try:
-        data = dumps((type(error), args, state, inner))
+        data = dumps((type(error), args, state, fields, inner))
         unseal_error(data)
         return data
     except BaseException as second:  # noqa: BLE001 - a class that cannot travel at all
         text = f"{type(error).__qualname__}: {_text_of(error)}"
         note = f"the exception itself could not travel ({type(second).__name__}: {_text_of(second)})"
-        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, inner), 5)
+        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, {}, inner), 5)
+
+
+def _fields(error: BaseException) -> tuple[str, ...]:
+    """What builtin exceptions keep beside ``args`` and ``__dict__``."""
+    if isinstance(error, ImportError):
+        return ("name", "path")
+    return ("name",) if isinstance(error, (NameError, AttributeError)) else ()
 
 
 def unseal_error(data: bytes) -> BaseException:
     """The exception that `seal_error` sealed."""
-    kind, args, state, inner = pickle.loads(data)
+    kind, args, state, fields, inner = pickle.loads(data)
     error: BaseException = kind.__new__(kind, *args)
-    error.args = args
+    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin.__init__(error, *args)
+    for name, value in fields.items():
+        setattr(error, name, value)
     try:
         error.__dict__.update(state)
     except AttributeError:

@@ -107,7 +107,12 @@ class Pool:
             raise BackendError(f"cannot start worker processes: {error}") from error
         finally:
             theirs.close()
-        ours.sendmsg([marshal.dumps(("setup", list(sys.path), _directory()))])
+        # The zygote boots while the programs are sealed here, and imports once what its workers all need.
+        sealed = [self._program(node) for node in range(len(self.programs))]
+        preload = ["cloudpickle"] if any(isinstance(p, bytes) and b"cloudpickle" in p for p in sealed) else []
+        if any(program.mode == "async" for program in self.programs):
+            preload.append("asyncio")
+        ours.sendmsg([marshal.dumps(("setup", list(sys.path), _directory(), preload))])
         return ours, process
 
     # -- commands ---------------------------------------------------------------------------------------

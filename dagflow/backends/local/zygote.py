@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import gc
+import importlib
 import marshal
 import os
 import select
@@ -16,6 +17,8 @@ import signal
 import socket
 import struct
 import sys
+
+from dagflow.backends.local.worker import work
 
 _MESSAGE = struct.Struct("<I")
 PR_SET_PDEATHSIG = 1
@@ -86,7 +89,9 @@ def _fork(control: socket.socket, prctl: object, pipes: tuple[int, int]) -> bool
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
     request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
     if request[0] == "setup":
-        _, sys.path[:], directory = request
+        _, sys.path[:], directory, preload = request
+        for module in preload:
+            importlib.import_module(module)
         try:
             os.chdir(directory)
         except OSError:
@@ -118,8 +123,6 @@ def _become_worker(
         for fd in pipes:
             os.close(fd)
         gc.unfreeze()
-        from dagflow.backends.local.worker import work
-
         code = work(worker_socket, page)
     except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
         sys.excepthook(*sys.exc_info())
