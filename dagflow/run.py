@@ -193,7 +193,7 @@ class Ring:
                 case do.StartWorker():
                     backend.start(item.worker, item.node)
                 case do.Grant():
-                    backend.grant(item.worker, item.token, item.count)
+                    backend.grant(item.worker, item.token, item.count, item.cut)
                 case do.StopWorker():
                     backend.stop(item.worker, kill=item.kill)
                 case do.Probe():

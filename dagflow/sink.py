@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded
 from dagflow.result import Source
@@ -15,6 +15,10 @@ from dagflow.work.outcome import open_error
 if TYPE_CHECKING:
     from dagflow.core.envelope import ErrorRecord
     from dagflow.graph.plan import Plan
+
+
+ENTRIES_MOST: Final = 256
+"""So many entries are handed over at a time, so that the ring hears of what was taken once for all of them."""
 
 
 class StreamItem:
@@ -34,6 +38,25 @@ class StreamItem:
         return f"StreamItem(task={self.task!r}, {what}, node={self.node!r})"
 
 
+class _Values(NamedTuple):
+    """Values on their way to the user: ``low`` .. of a payload, and the source tasks (and numbers) they came from."""
+
+    node: int
+    payload: Any
+    low: int
+    roots: Sequence[int | None]
+    tasks: Sequence[Any]
+
+
+class _Error(NamedTuple):
+    """A final failure on its way to the user."""
+
+    node: int
+    record: ErrorRecord
+    root: int | None
+    task: Any
+
+
 class Sink:
     """Takes facts in from the ring, gives `StreamItem`s to the user in their thread, ordered if asked."""
 
@@ -41,8 +64,8 @@ class Sink:
         self.plan, self.source, self.ordered = plan, source, ordered
         self._lock = threading.Lock()
         self._there = threading.Condition(self._lock)
-        self._ready: deque[tuple[Output | ErrorRecord, str, list[Any], list[str]]] = deque()
-        self._held: dict[int, list[tuple[tuple[int, ...], Any]]] = {}
+        self._ready: deque[_Values | _Error] = deque()
+        self._held: dict[int, list[tuple[tuple[int, ...], _Values | _Error]]] = {}
         self._next_root = 0
         self._ended_roots: set[int] = set()
         self._over = False
@@ -53,17 +76,20 @@ class Sink:
 
     def take(self, facts: Sequence[Fact]) -> None:
         """Take in what was decided."""
-        ready: list[Any] = []
+        ready: list[_Values | _Error] = []
         for fact in facts:
             match fact:
                 case Output():
-                    self._output(fact, ready)
+                    (self._hold_values if self.ordered else self._pass_values)(fact, ready)
                 case Lost():
                     root = fact.space.root_index(fact.index)
-                    entry = (fact.error, self.plan.nodes[fact.node].name, [self.source[root]], [f"{root:x}"])
-                    self._put(root, fact.space.lineage(fact.index), entry, ready)
+                    error = _Error(fact.node, fact.error, root, self.source[root])
+                    if self.ordered:
+                        self._held.setdefault(root, []).append((fact.space.lineage(fact.index), error))
+                    else:
+                        ready.append(error)
                 case AggregateLost():
-                    ready.append((fact.error, self.plan.nodes[fact.node].name, [None], [""]))
+                    ready.append(_Error(fact.node, fact.error, None, None))
                 case RootsEnded():
                     self._roots_ended(fact.indices, ready)
         if ready:
@@ -73,46 +99,40 @@ class Sink:
             if self.listener is not None:
                 self.listener()
 
-    def _put(self, root: int, key: tuple[int, ...], entry: Any, ready: list[Any]) -> None:
-        if self.ordered:
-            self._held.setdefault(root, []).append((key, entry))
-        else:
-            ready.append(entry)
-
-    def _output(self, fact: Output, ready: list[Any]) -> None:
-        node = self.plan.nodes[fact.node].name
-        if not self.ordered:
-            tasks: list[Any] = []
-            ids: list[str] = []
-            for space, indices in fact.segments:
-                if space.aggregate:
-                    tasks.extend([None] * len(indices))
-                    ids.extend([""] * len(indices))
-                    continue
+    def _pass_values(self, fact: Output, ready: list[_Values | _Error]) -> None:
+        source, low = self.source, fact.low
+        for space, indices in fact.segments:
+            count = len(indices)
+            if space.aggregate:
+                ready.append(_Values(fact.node, fact.payload, low, [None] * count, [None] * count))
+            else:
                 roots = space.root_indices(indices)
-                roots = roots if len(roots) == len(indices) else [roots[0]] * len(indices)
-                tasks.extend(self.source[r] for r in roots)
-                ids.extend(f"{r:x}" for r in roots)
-            ready.append((fact, node, tasks, ids))
-            return
+                roots = roots if len(roots) == count else [roots[0]] * count
+                ready.append(_Values(fact.node, fact.payload, low, roots, [source[r] for r in roots]))
+            low += count
+
+    def _hold_values(self, fact: Output, ready: list[_Values | _Error]) -> None:
         low = fact.low
         for space, indices in fact.segments:
-            for index in indices:
-                one = Output(fact.node, [(space, (index,))], fact.payload, low, 1)
-                low += 1
+            for at, index in enumerate(indices, low):
                 if space.aggregate:
-                    ready.append((one, node, [None], [""]))
-                else:
-                    root = space.root_index(index)
-                    self._put(root, space.lineage(index), (one, node, [self.source[root]], [f"{root:x}"]), ready)
+                    ready.append(_Values(fact.node, fact.payload, at, (None,), (None,)))
+                    continue
+                key = space.lineage(index)
+                root = key[0]
+                values = _Values(fact.node, fact.payload, at, (root,), (self.source[root],))
+                self._held.setdefault(root, []).append((key, values))
+            low += len(indices)
 
-    def _roots_ended(self, indices: Sequence[int], ready: list[Any]) -> None:
-        self._ended_roots.update(indices)
-        while self._next_root in self._ended_roots:
-            self._ended_roots.discard(self._next_root)
+    def _roots_ended(self, indices: Sequence[int], ready: list[_Values | _Error]) -> None:
+        ended = self._ended_roots
+        ended.update(indices)
+        while self._next_root in ended:
+            ended.discard(self._next_root)
             held = self._held.pop(self._next_root, None)
             if held is not None:
-                held.sort(key=_key)
+                if len(held) > 1:
+                    held.sort(key=_key)
                 ready.extend(entry for _, entry in held)
             self._next_root += 1
         self.source.forget_before(self._next_root)
@@ -137,28 +157,31 @@ class Sink:
                 self._there.wait()
             if not self._ready:
                 return [], not self._over
-            entry = self._ready.popleft()
-        return list(self._opened(entry)), True
+            entries = [self._ready.popleft() for _ in range(min(len(self._ready), ENTRIES_MOST))]
+        return [item for entry in entries for item in self._opened(entry)], True
 
-    def _open(self, fact: Output) -> list[Any]:
+    def _open(self, payload: Any) -> list[Any]:
         # Ordering takes payloads apart, so neighbours often lie in one: each is opened once, not once a value.
-        key = id(fact.payload)
-        found = self._payloads.get(key)
+        found = self._payloads.get(id(payload))
         if found is None:
             while len(self._payloads) >= 16:
                 del self._payloads[next(iter(self._payloads))]
-            found = self._payloads[key] = (fact.payload, open_values(fact.payload))
-        return found[1][fact.low : fact.low + fact.count]
+            found = self._payloads[id(payload)] = (payload, open_values(payload))
+        return found[1]
 
-    def _opened(self, entry: tuple[Any, str, Sequence[Any], Sequence[str]]) -> Iterator[StreamItem]:
+    def _opened(self, entry: _Values | _Error) -> Iterator[StreamItem]:
         """The items of an entry, their values opened."""
-        what, node, tasks, ids = entry
-        if not isinstance(what, Output):
-            yield StreamItem(tasks[0], None, open_error(what), what.node or node, ids[0])
+        node = self.plan.nodes[entry.node].name
+        if isinstance(entry, _Error):
+            yield StreamItem(entry.task, None, open_error(entry.record), node, _trace_id(entry.root))
             return
-        values = self._open(what)
-        for task, value, trace_id in zip(tasks, values, ids, strict=True):
-            yield StreamItem(task, value, None, node, trace_id)
+        values = self._open(entry.payload)
+        for at, (root, task) in enumerate(zip(entry.roots, entry.tasks, strict=True), entry.low):
+            yield StreamItem(task, values[at], None, node, _trace_id(root))
+
+
+def _trace_id(root: int | None) -> str:
+    return "" if root is None else f"{root:x}"
 
 
 def _key(item: tuple[tuple[int, ...], Any]) -> tuple[int, ...]:

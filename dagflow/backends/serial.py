@@ -48,9 +48,9 @@ class SerialBackend:
         """Queue a job; it runs at the next `wait`."""
         self.workers[worker].deliver(token, job)
 
-    def grant(self, worker: int, token: int, count: int) -> None:
+    def grant(self, worker: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
-        self.workers[worker].grant(token, count)
+        self.workers[worker].grant(token, count, cut)
 
     def probe(self, worker: int) -> None:
         """Nothing runs while the ring does."""

@@ -61,13 +61,13 @@ class ThreadBackend:
         elif self.pool is not None:
             self.pool.deliver(worker, token, job)
 
-    def grant(self, worker: int, token: int, count: int) -> None:
+    def grant(self, worker: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
         found = self.here.get(worker)
         if found is not None:
-            found.grant(token, count)
+            found.grant(token, count, cut)
         elif self.pool is not None:
-            self.pool.grant(worker, token, count)
+            self.pool.grant(worker, token, count, cut)
 
     def probe(self, worker: int) -> None:
         """Ask a worker process what it is doing."""

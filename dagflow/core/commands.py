@@ -60,11 +60,12 @@ class Deliver:
 
 @dataclass(slots=True)
 class Grant:
-    """Let a Splitter send ``count`` more payloads of children."""
+    """Let a Splitter send ``count`` more payloads of children, of up to ``cut`` values each."""
 
     worker: int
     token: int
     count: int
+    cut: int
 
 
 @dataclass(slots=True)

@@ -249,6 +249,8 @@ class Crew(Answers):
                 self._blocked_splits.discard(token)
                 continue
             if lease.owed and self._room(self.nodes[lease.node]):
-                self._out.append(do.Grant(lease.worker, token, lease.owed))
+                node = self.nodes[lease.node]
+                cut = min((self._cut(self.nodes[t]) for port in node.plan.ports for t in port.targets), default=1)
+                self._out.append(do.Grant(lease.worker, token, lease.owed, cut))
                 lease.owed = 0
                 self._blocked_splits.discard(token)

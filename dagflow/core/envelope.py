@@ -6,7 +6,9 @@ slices: "values ``low`` to ``low + count`` of this payload".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 from dagflow.core.ids import Segment, Space, slice_segments
@@ -181,12 +183,14 @@ class Lease:
     children: dict[int, int] = field(default_factory=dict)
     spaces: dict[int, Space] = field(default_factory=dict)
     owed: int = 0
+    starts: list[int] | None = None
     deadline: float | None = None
 
     def find(self, position: int) -> tuple[Envelope, int]:
         """The envelope that holds ``position``, and the position in it."""
-        for envelope in self.envelopes:
-            if position < envelope.count:
-                return envelope, position
-            position -= envelope.count
-        raise AssertionError(f"position {position} outside lease {self.token}")
+        if len(self.envelopes) == 1:
+            return self.envelopes[0], position
+        if self.starts is None:
+            self.starts = list(accumulate((e.count for e in self.envelopes), initial=0))
+        at = bisect_right(self.starts, position) - 1
+        return self.envelopes[at], position - self.starts[at]

@@ -124,8 +124,7 @@ class Flow(State):
                 self.open_roots -= len(scopes)
                 self._out.append(do.RootsEnded(scopes))
             return
-        for scope in scopes:
-            self._fire_scope(family, scope)
+        self._fire_scopes(family, scopes)
 
     def _failed(
         self,
@@ -199,8 +198,8 @@ class Flow(State):
         """Tasks arrive at a Merger."""
         raise AssertionError("the Merger storey takes members in")
 
-    def _fire_scope(self, family: Family, scope: int) -> None:
-        """A scope is complete."""
+    def _fire_scopes(self, family: Family, scopes: Indices) -> None:
+        """Scopes are complete."""
         raise AssertionError("the Merger storey fires scopes")
 
 

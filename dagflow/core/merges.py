@@ -13,7 +13,7 @@ from dagflow.core.envelope import (
     Payload,
 )
 from dagflow.core.flow import Flow
-from dagflow.core.ids import CLOSED, Segment
+from dagflow.core.ids import CLOSED, Indices, Segment, Space
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold, MergeState
 from dagflow.core.scopes import Family, order_members
@@ -28,56 +28,74 @@ class Merges(Flow):
         take_in = self._hold if merge.plan.closing == "scope" else self._collect
         take_in(node, merge, segments, payload, low)
 
-    def _fire_scope(self, family: Family, scope: int) -> None:
-        """A scope is complete: hand its members to each Merger that closes it; the task that opened it goes on."""
-        held = family.held.pop(scope, None) or {}
-        lost = family.lost.pop(scope, ())
+    def _fire_scopes(self, family: Family, scopes: Indices) -> None:
+        """Scopes are complete: their members go to each Merger that closes them; the openers' tasks go on there."""
         closers = self.plan.frames[family.frame].closers
-        base = family.base
         outer = self.lineages.outer(family)
         if len(closers) > 1:  # the opener's task goes on once per Merger
-            outer.family.add(outer.fixed, (scope,), len(closers) - 1)
+            outer.family.add(outer.fixed, scopes, len(closers) - 1)
+        held = [family.held.pop(scope, {}) for scope in scopes]
+        lost = [family.lost.pop(scope, []) for scope in scopes]
         for at, merger in enumerate(closers):
-            space = base if len(closers) == 1 else self.lineages.branch(CLOSED, base, at, 0)
+            space = family.base if len(closers) == 1 else self.lineages.branch(CLOSED, family.base, at, 0)
             there = self.lineages.account(space, merger)
             if there is not outer:
-                there.family.add(there.fixed, (scope,))
-                self._end(outer, (scope,))
-            self._merge(self.nodes[merger], [(space, (scope,))], held.get(merger), lost)
+                there.family.add(there.fixed, scopes)
+                self._end(outer, scopes)
+            self._merge(self.nodes[merger], space, scopes, [h.get(merger) for h in held], lost)
 
-    def _merge(self, node: Inbox, segments: list[Segment], held: Any, lost: Sequence[ErrorRecord]) -> None:
-        """Queue the merge of a complete scope, or fail it where members are missing."""
+    def _merge(
+        self, node: Inbox, space: Space, indices: Indices, held: list[Any], lost: Sequence[Sequence[ErrorRecord]]
+    ) -> None:
+        """Queue the merges of complete scopes, one envelope for all; fail those where members are missing."""
         merge = node.merge
         assert merge is not None
-        if isinstance(held, Fold) or (held is None and merge.plan.fold):
-            fold = held if isinstance(held, Fold) else Fold(segments)
-            fold.segments = segments
-            fold.closing = True
-            fold.lost.extend(lost)
-            self._step(node, fold)
-            return
-        pieces = order_members(held) if held else []
-        group = Group(pieces)
-        merge.held -= group.members
+        groups: list[Group] = []
+        kept: list[int] = []
+        for index, members, gone in zip(indices, held, lost, strict=True):
+            if merge.plan.fold:
+                self._close_fold(node, members, [(space, (index,))], gone)
+                continue
+            group = Group(order_members(members) if members else [])
+            count = group.members
+            merge.held -= count
+            error = self._incomplete(node, merge, count, gone)
+            if error is None:
+                groups.append(group)
+                kept.append(index)
+            else:
+                self._fail_merge(node, [(space, (index,))], group, error)
+        if kept:
+            self._queue_merge(node, Envelope("merge", [(space, kept)], len(kept), groups=groups))
+
+    def _close_fold(self, node: Inbox, fold: Fold | None, segments: list[Segment], lost: Sequence[ErrorRecord]) -> None:
+        fold = fold or Fold(segments)
+        fold.segments = segments
+        fold.closing = True
+        fold.lost.extend(lost)
+        self._step(node, fold)
+
+    def _incomplete(
+        self, node: Inbox, merge: MergeState, members: int, lost: Sequence[ErrorRecord]
+    ) -> ErrorRecord | None:
+        """Why a complete scope cannot be merged, if so."""
         if lost and not merge.plan.skip_missing:
-            self._fail_merge(node, segments, group, self._missing(node, lost))
-            return
+            return self._missing(lost)
         spread = merge.plan.spread
-        if spread is not None and group.members != spread:
-            text = (
-                f"its function takes exactly {spread} arguments, one a branch, but {group.members} members arrived "
-                f"(the others were dropped or went elsewhere); let it take one list, or *members"
-            )
-            self._fail_merge(node, segments, group, ErrorRecord("missing", "MissingMembers", text))
-            return
-        self._queue_merge(node, Envelope("merge", segments, 1, groups=[group]))
+        if spread is None or members == spread:
+            return None
+        text = (
+            f"its function takes exactly {spread} arguments, one a branch, but {members} members arrived "
+            f"(the others were dropped or went elsewhere); let it take one list, or *members"
+        )
+        return ErrorRecord("missing", "MissingMembers", text)
 
     def _queue_merge(self, node: Inbox, envelope: Envelope) -> None:
         if self.stopping is None:
             node.push(envelope)
             self.in_flight += envelope.count
 
-    def _missing(self, node: Inbox, lost: Sequence[ErrorRecord]) -> ErrorRecord:
+    def _missing(self, lost: Sequence[ErrorRecord]) -> ErrorRecord:
         first = lost[0]
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         text = (
@@ -133,7 +151,7 @@ class Merges(Flow):
             if fold.queued is not None:  # it need not be combined any more
                 self._forget_step(node, fold)
             if not fold.leased:
-                self._fail_merge(node, fold.segments, Group([], fold=fold), self._missing(node, fold.lost))
+                self._fail_merge(node, fold.segments, Group([], fold=fold), self._missing(fold.lost))
             return
         if fold.error is not None:
             fold.pending.clear()
@@ -203,7 +221,7 @@ class Merges(Flow):
             self._queue_merge(node, Envelope("merge", segments, 1, groups=[Group(pieces)]))
             return
         merge.reset()
-        self._merge(node, segments, held, lost)
+        self._merge(node, aggregate, (index,), [held], [lost])
 
     def _close_group(self, node: Inbox, lease: Lease, position: int) -> int:
         envelope, at = lease.find(position)

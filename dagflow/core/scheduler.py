@@ -208,7 +208,7 @@ class Scheduler(Crew):
         if self.stopping == "drain" and self.leases:
             for token in list(self._blocked_splits):  # a split that waits for room would wait for ever
                 lease = self.leases[token]
-                self._out.append(do.Grant(lease.worker, token, ENVELOPE_TASKS))
+                self._out.append(do.Grant(lease.worker, token, ENVELOPE_TASKS, ENVELOPE_TASKS))
             return
         for worker in list(self.workers.values()):
             self._forget(worker)

@@ -171,6 +171,9 @@ class Lineages:
 def order_members(runs: list[Run]) -> list[tuple[Payload, int, int]]:
     """The members of one scope in lineage order, as pieces ``(payload, from, to)`` of where their values lie."""
     if len(runs) > 1:
+        if _siblings(runs):
+            runs = sorted(runs, key=_branch)
+            return [(payload, low, low + 1) for _, _, payload, low in runs]
         spaces = {id(run[0]) for run in runs}
         first = [run[1] if isinstance(run[1], int) else run[1][0] for run in runs]
         if len(spaces) == 1 and _disjoint(runs, first):
@@ -178,6 +181,19 @@ def order_members(runs: list[Run]) -> list[tuple[Payload, int, int]]:
         else:
             runs = sorted(_singles(runs), key=lambda run: run[0].lineage(_only(run[1])))
     return [(payload, low, low + (1 if isinstance(ids, int) else len(ids))) for _, ids, payload, low in runs]
+
+
+def _siblings(runs: list[Run]) -> bool:
+    """Whether the runs are one task each, from branches of one branching: the usual diamond."""
+    parent, frame = runs[0][0].parent, runs[0][0].frame
+    return all(
+        isinstance(ids, int) and space.parent is parent and space.frame == frame and space.fixed is None
+        for space, ids, _, _ in runs
+    )
+
+
+def _branch(run: Run) -> int:
+    return run[0].branch
 
 
 def _disjoint(runs: list[Run], first: Sequence[int]) -> bool:

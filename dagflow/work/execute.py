@@ -50,6 +50,7 @@ class Runner:
         self.interrupts = interrupts
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
         self.instances: list[Any] = []
+        self.cuts: dict[int, int] = {}  # of running splits: how many children go into one payload, as last granted
         self.func: Callable[..., Any] = program.func
         self.call = self.caller()
 
@@ -423,15 +424,20 @@ class Runner:
 
 
 class Children:
-    """Children on their way out: gathered into payloads of ``cut`` values, numbered per task."""
+    """Children on their way out: gathered into payloads of up to `cut` values, numbered per task."""
 
     def __init__(self, runner: Runner, worker: int, token: int, cut: int) -> None:
-        self.runner, self.worker, self.token, self.cut = runner, worker, token, cut
+        self.runner, self.worker, self.token = runner, worker, token
+        runner.cuts[token] = cut
         self.position = self.number = self.skip = 0
         self.values: list[Any] = []
         self.runs: list[tuple[int, int, int]] = []
         self.answer = Answer(worker, token, last=False, ended=[])
         self.since = perf_counter()
+
+    def cut(self) -> int:
+        """How many children go into one payload; a grant may change it while the split runs."""
+        return self.runner.cuts.get(self.token, 1)
 
     def begin(self, position: int, skip: int) -> None:
         """Start the task at ``position``, whose first ``skip`` children were accepted before."""
@@ -442,17 +448,17 @@ class Children:
         if isinstance(children, (list, tuple, range)):
             at = self.skip
             while at < len(children):
-                part = children[at : at + self.cut - len(self.values)]
+                part = children[at : at + self.cut() - len(self.values)]
                 self.add(part)
                 at += len(part)
-                if len(self.values) >= self.cut:
+                if len(self.values) >= self.cut():
                     yield from self.flush()
             return
         source = iter(children)
         deque(islice(source, self.skip), maxlen=0)
         for child in source:
             self.add((child,))
-            if len(self.values) >= self.cut or perf_counter() - self.since > FLUSH_SECONDS:
+            if len(self.values) >= self.cut() or perf_counter() - self.since > FLUSH_SECONDS:
                 yield from self.flush()
 
     def add(self, children: Sequence[Any]) -> None:
@@ -509,6 +515,7 @@ class Children:
             self._pack()
         except PayloadError as error:
             self._fail_last(error)
+        self.runner.cuts.pop(self.token, None)
         self.answer.last = True
         return self.answer
 

@@ -47,10 +47,11 @@ class Sequential:
         """Take a job; it runs when those before it have ended."""
         self.jobs.append((token, job))
 
-    def grant(self, token: int, count: int) -> None:
+    def grant(self, token: int, count: int, cut: int) -> None:
         """Let the running split send more."""
         if token == self.token:
             self.credit += count
+            self.runner.cuts[token] = cut
 
     def ready(self) -> bool:
         """Whether `turn` has something to do."""
@@ -185,10 +186,11 @@ class Threads(_Sharing):
         for _ in range(fresh):
             self._add_slot()
 
-    def grant(self, token: int, count: int) -> None:
+    def grant(self, token: int, count: int, cut: int) -> None:
         """Let a split send more."""
         with self.lock:
             if token in self.credits:
+                self.runner.cuts[token] = cut
                 self.credits[token] += count
                 self.granted.notify_all()
 
@@ -309,6 +311,7 @@ class _Slot:
             return self.pool.runner
         if self.own is None:
             self.own = self.pool.spare or Runner(self.pool.program, seal=self.pool.runner.seals)
+            self.own.cuts = self.pool.runner.cuts
             self.pool.spare = None
         return self.own
 
@@ -363,8 +366,9 @@ class Loop(_Sharing):
         """Take a job."""
         self._call(self._take, token, job)
 
-    def grant(self, token: int, count: int) -> None:
+    def grant(self, token: int, count: int, cut: int) -> None:
         """Let a split send more."""
+        self.runner.cuts[token] = cut
         self._call(self._granted, token, count)
 
     def close(self) -> None:
@@ -556,7 +560,7 @@ class Loop(_Sharing):
                 skip -= 1
                 continue
             batch.add((child,))
-            if len(batch.values) >= batch.cut or perf_counter() - batch.since > 0.005:
+            if len(batch.values) >= batch.cut() or perf_counter() - batch.since > 0.005:
                 for answer in batch.flush():
                     await self._send(lease, answer)
 

@@ -46,10 +46,10 @@ class ProcessBackend:
         assert self.pool is not None
         self.pool.deliver(worker, token, job)
 
-    def grant(self, worker: int, token: int, count: int) -> None:
+    def grant(self, worker: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
         assert self.pool is not None
-        self.pool.grant(worker, token, count)
+        self.pool.grant(worker, token, count, cut)
 
     def probe(self, worker: int) -> None:
         """Read what a worker is doing off its page."""

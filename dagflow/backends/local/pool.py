@@ -163,11 +163,11 @@ class Pool:
             return
         self._send(worker, pack(token, message, blobs))
 
-    def grant(self, number: int, token: int, count: int) -> None:
+    def grant(self, number: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
         worker = self.workers.get(number)
         if worker is not None:
-            self._send(worker, pack(token, ("grant", count), []))
+            self._send(worker, pack(token, ("grant", count, cut), []))
 
     def probe(self, number: int) -> None:
         """Say which task a worker is at."""

@@ -136,7 +136,7 @@ class _Alone:
         if message[0] == "job":
             self.jobs.deliver(token, unpack_job(message, blobs))
         elif message[0] == "grant":
-            self.jobs.grant(token, message[1])
+            self.jobs.grant(token, message[1], message[2])
         return bool(message[0] != "stop")
 
 
@@ -153,7 +153,7 @@ class _Shared:
             if message[0] == "job":
                 self.executor.deliver(token, unpack_job(message, blobs))
             elif message[0] == "grant":
-                self.executor.grant(token, message[1])
+                self.executor.grant(token, message[1], message[2])
             else:
                 break
         self.executor.close()
