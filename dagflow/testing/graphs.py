@@ -261,7 +261,7 @@ class GraphMaker:
     def routed(self, depth: int) -> Graph:
         """A Router whose branches all go on."""
         labels = 2 + self.choose(2)
-        return self.router(labels) >> self.branches(depth, labels)  # type: ignore[return-value]
+        return self.router(labels) >> self.branches(depth, labels)
 
     def routed_merge(self, depth: int) -> Graph:
         """A Router inside a scope: each branch leads to the Merger, or has its own."""

@@ -72,7 +72,7 @@ def seal_error(error: BaseException, depth: int = 0) -> bytes:
 
     state = dict(getattr(error, "__dict__", {}))
     # An OSError keeps its file name beside its args and only gives it away here.
-    args: tuple[Any, ...] = OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args  # type: ignore[assignment, index]
+    args: tuple[Any, ...] = OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args  # type: ignore[assignment]
     fields = {name: getattr(error, name, None) for name in _fields(error)}
     lost = []
     for name in list(state):
