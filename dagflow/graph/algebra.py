@@ -34,6 +34,9 @@ class _Port:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> str:
+        return "MAIN" if self is MAIN else "FAILURES"  # told apart by identity, so a copy is the port itself
+
 
 MAIN: Final = _Port("out")
 FAILURES: Final = _Port("failures")
@@ -64,7 +67,7 @@ class Graph:
             self._set((what,), (), (what,), (what,))
         else:
             self._set(given.nodes, given.edges, given.entries, given.exits)
-        self.name = name or (given.name if given is not None else None)
+        self.__dict__["name"] = name or (given.name if given is not None else None)
 
     name: str | None
     nodes: tuple[Node, ...]
@@ -79,8 +82,10 @@ class Graph:
         entries: tuple[Node, ...],
         exits: tuple[Node, ...],
     ) -> None:
-        for attribute, value in (("nodes", nodes), ("edges", edges), ("entries", entries), ("exits", exits)):
-            object.__setattr__(self, attribute, value)
+        self.__dict__.update(nodes=nodes, edges=edges, entries=entries, exits=exits)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a graph is a value and cannot be changed: make another one instead of setting {name!r}")
 
     @classmethod
     def _make(
@@ -93,7 +98,7 @@ class Graph:
     ) -> Graph:
         graph = cls.__new__(cls)
         graph._set(nodes, edges, entries, exits)
-        graph.name = name
+        graph.__dict__["name"] = name
         return graph
 
     # -- looking at it -----------------------------------------------------------------------------
@@ -267,6 +272,12 @@ class FailurePort:
         edges = tuple(Edge(self.node, FAILURES, entry) for entry in right.entries)
         return _combined((self.node, *right.nodes), edges + right.edges, (self.node,), right.exits, right.name)
 
+    def __rrshift__(self, other: Any) -> NoReturn:
+        raise GraphError(self._hint())
+
+    def _hint(self) -> str:
+        return f"{self!r} is a way out, not a node: write {self!r} >> handler, and join that with |"
+
     def __repr__(self) -> str:
         return f"{self.node.name}.failures"
 
@@ -292,7 +303,7 @@ def lift(what: Any) -> Graph:
             raise GraphError("an empty list cannot be joined: name at least one node in it")
         return par(*what)
     if isinstance(what, FailurePort):
-        raise GraphError(f"{what!r} is a way out, not a node: write {what!r} >> handler, and join that with |")
+        raise GraphError(what._hint())
     if isinstance(what, Mapping):
         raise GraphError("a dict of branches can only stand after a Router: router >> {label: node}")
     if what is DROP:
@@ -310,6 +321,11 @@ def join(left: Graph, right: Any) -> Graph:
     if isinstance(right, Mapping):
         return _branch(left, right)
     other = lift(right)
+    if not left.exits:
+        raise GraphError(
+            f"nothing goes on to {other.entries[0].name!r}: all branches before it are DROP, "
+            f"so it would never get a task"
+        )
     for node in left.exits:
         if isinstance(node, Router):
             raise GraphError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from dagflow.graph.node import Mode, Node, _count, _seconds
+from dagflow.graph.node import Mode, Node, _count, _seconds, called, refuse_async
 
 
 def _itself(value: Any) -> Any:
@@ -47,18 +47,23 @@ class Merger(Node):
     ) -> None:
         for option in ("batch_size", "deduplicate"):
             if options.get(option):
-                raise ValueError(f"a Merger takes no {option}: put it on the node before")
+                raise ValueError(f"{called(self, name)} takes no {option}: put it on the node before")
         if func is None and fold is None:
-            raise TypeError("a Merger needs a function of the list of members, or fold=(function, initial)")
+            raise TypeError(
+                f"{called(self, name)} needs a function of the list of members, or fold=(function, initial)"
+            )
         if fold is not None and not (isinstance(fold, tuple) and len(fold) == 2 and callable(fold[0])):
-            raise ValueError(f"fold must be (function, initial), not {fold!r}")
+            raise ValueError(f"{called(self, name)}: fold must be (function, initial), not {fold!r}")
         if of is not None and not isinstance(of, Node) and of not in ("task", "run"):
-            raise ValueError(f'of must be None, a node, "task" or "run", not {of!r}')
+            raise ValueError(f'{called(self, name)}: of must be None, a node, "task" or "run", not {of!r}')
         if on_missing not in ("fail", "skip"):
-            raise ValueError(f'on_missing must be "fail" or "skip", not {on_missing!r}')
-        super().__init__(func or _itself, execution_mode, worker_limit, max_retries, name=name, **options)
+            raise ValueError(f'{called(self, name)}: on_missing must be "fail" or "skip", not {on_missing!r}')
+        function = _itself if func is None else func
+        super().__init__(function, execution_mode, worker_limit, max_retries, name=name, **options)
         if func is None and name is None:
             self.name = "merge"
+        if fold is not None:
+            refuse_async(self.name, "the function of fold", fold[0])
         self.of = of
         self.on_missing = on_missing
         self.fold = fold

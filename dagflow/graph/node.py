@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
 
 from dagflow.errors import GraphError
@@ -77,7 +77,7 @@ class Node:
     ) -> None:
         if not callable(func):
             raise TypeError(
-                f"{type(self).__name__} needs a callable, not {func!r} ({type(func).__name__}): "
+                f"{called(self, name)} needs a callable, not {func!r} ({type(func).__name__}): "
                 f"give it a function, a class or an object with __call__"
             )
         if name is not None and (not isinstance(name, str) or not name):
@@ -97,7 +97,7 @@ class Node:
         self.execution_mode: Mode = execution_mode
         self.worker_limit = _count(self.name, "worker_limit", worker_limit, at_least=1)
         self.max_retries = _count(self.name, "max_retries", max_retries, at_least=0) or 0
-        self.retry_exceptions = retry_exceptions
+        self.retry_exceptions = tuple(retry_exceptions) if isinstance(retry_exceptions, Iterator) else retry_exceptions
         self.retry_delay = _seconds(self.name, "retry_delay", retry_delay, zero=True) or 0.0
         self.retry_max_delay = _seconds(self.name, "retry_max_delay", retry_max_delay, zero=True) or 0.0
         self.timeout = _seconds(self.name, "timeout", timeout)
@@ -107,6 +107,7 @@ class Node:
         self.deduplicate = deduplicate
         if not isinstance(deduplicate, bool) and not callable(deduplicate):
             raise ValueError(f"node {self.name!r}: deduplicate must be True, False or a key function")
+        refuse_async(self.name, "deduplicate", deduplicate)
         self.version = version
         self.show_progress = show_progress
         self.progress_desc = progress_desc
@@ -142,6 +143,8 @@ class Node:
     def retry_types(self) -> tuple[type[BaseException], ...]:
         """``retry_exceptions`` as a tuple of exception types, checked."""
         given: Any = self.retry_exceptions
+        if not isinstance(given, (type, Iterable)):
+            raise ValueError(f"node {self.name!r}: retry_exceptions must be exception types, not {given!r}")
         types = (given,) if isinstance(given, type) else tuple(given)
         for each in types:
             if not (isinstance(each, type) and issubclass(each, BaseException)):
@@ -176,6 +179,11 @@ class Node:
 
         return union(Graph(self), other)
 
+    def __ror__(self, other: Any) -> Graph:
+        from dagflow.graph.algebra import Graph, lift, union
+
+        return union(lift(other), Graph(self))
+
     def _no_order(self, other: object) -> NoReturn:
         raise GraphError(f"nodes have no order: to join {self.name!r} with the next node write a >> b")
 
@@ -190,6 +198,17 @@ class Node:
     def __repr__(self) -> str:
         mode = "" if self.execution_mode == "serial" else f", {self.execution_mode!r}"
         return f"{type(self).__name__}({self.name}{mode})"
+
+
+def called(node: Node, name: str | None) -> str:
+    """How a message speaks of a node that is still being made."""
+    return f"{type(node).__name__} {name!r}" if name else type(node).__name__
+
+
+def refuse_async(name: str, role: str, func: object) -> None:
+    """A helper that nobody awaits must not be async: the coroutine it gives would be taken for its answer."""
+    if callable(func) and is_async(func):
+        raise GraphError(f"node {name!r}: {role} is an async function, which nobody awaits there; use a plain one")
 
 
 def _count(name: str, option: str, value: Any, *, at_least: int) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 from dagflow.graph.marks import DROP
-from dagflow.graph.node import Mode, Node
+from dagflow.graph.node import Mode, Node, called, refuse_async
 
 
 class _Table:
@@ -60,11 +60,14 @@ class Router(Node):
         **options: Any,
     ) -> None:
         if options.get("batch_size") is not None:
-            raise ValueError("a Router takes no batch_size: it looks at one task at a time")
+            raise ValueError(f"{called(self, name)} takes no batch_size: it looks at one task at a time")
         if isinstance(func_or_table, Mapping):
             for label, predicate in func_or_table.items():
                 if not callable(predicate):
-                    raise TypeError(f"Router table: the predicate of label {label!r} is not callable: {predicate!r}")
+                    raise TypeError(
+                        f"{called(self, name)} table: the predicate of label {label!r} is not callable: {predicate!r}"
+                    )
+                refuse_async(name or "route", f"the predicate of label {label!r}", predicate)
             func: Callable[..., Any] = _Table(func_or_table)
         else:
             func = func_or_table

@@ -25,7 +25,10 @@ def required_positional(func: Callable[..., Any]) -> int:
     skip = 0
     if makes_instances(func):
         target = getattr(func, "__call__", None)  # noqa: B004 - the method itself is wanted, not a test
-        skip = 1
+        bound = isinstance(inspect.getattr_static(func, "__call__"), (staticmethod, classmethod))
+        skip = 0 if bound else 1
+    elif not inspect.isclass(func) and not inspect.isroutine(func) and not isinstance(func, functools.partial):
+        target = func.__call__  # of an object: `inspect.signature` takes a static __call__ for a method
     try:
         parameters = list(inspect.signature(target).parameters.values())[skip:]
     except (TypeError, ValueError):

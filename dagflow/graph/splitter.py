@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic
 
-from dagflow.graph.node import Mode, Node
+from dagflow.graph.node import Mode, Node, called
 from dagflow.graph.task_manager import In, Out
 
 
@@ -34,7 +34,8 @@ class Splitter(Node, Generic[In, Out]):
         **options: Any,
     ) -> None:
         if options.get("batch_size") is not None:
-            raise ValueError("a Splitter takes no batch_size: it gives children of one task at a time")
-        super().__init__(func or _itself, execution_mode, worker_limit, max_retries, name=name, **options)
+            raise ValueError(f"{called(self, name)} takes no batch_size: it gives children of one task at a time")
+        function = _itself if func is None else func
+        super().__init__(function, execution_mode, worker_limit, max_retries, name=name, **options)
         if func is None and name is None:
             self.name = "split"

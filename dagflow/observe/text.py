@@ -88,8 +88,9 @@ _bounded = _Bounded()
 
 
 def number_of(space: Space, index: int) -> str:
-    """A task's number: its source task's, then child by child (``12.0.3``)."""
+    """A task's number: its source task's, then child by child (``12.0.3``); the frames between are left out."""
     if space.parent is None:
         return f"aggregate {index}" if space.aggregate else str(index)
-    number = ".".join(map(str, space.lineage(index)))
+    lineage = space.lineage(index)
+    number = ".".join(map(str, (lineage[0], *lineage[2::2])))
     return f"aggregate {number}" if space.aggregate else number
