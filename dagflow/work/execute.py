@@ -149,6 +149,10 @@ class Runner:
                     raise
                 failures.append((len(out), error))
                 out.append(None)
+            else:
+                if len(out) < len(values):  # a StopIteration, which `map` takes for the end of its input
+                    failures.append((len(out), StopIteration("raised by the function")))
+                    out.append(None)
         if mark is not None:
             mark[1] = UNKNOWN  # what kills the worker from here on, while results are sealed, is not known
         return out, failures
