@@ -173,7 +173,9 @@ def build() -> Graph:
 def table(found: Sequence[Counts], most: int) -> str:
     """The ``most`` largest packages by lines, and the sum of all."""
     largest = sorted(found, key=lambda counts: (-counts.lines, counts.package))
-    total = Counts(f"all {len(found)}", *(sum(counts[i] for counts in found) for i in range(1, 6)))
+    total = Counts(
+        f"all {len(found)}", *(sum(column) for column in zip(*(counts[1:] for counts in found), strict=True))
+    )
     rows = [(counts[0], *(f"{n:,}" for n in counts[1:])) for counts in (*largest[:most], total)]
     rows.insert(0, Counts._fields)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -85,6 +85,7 @@ class Reference:
         else:
             counts["succeeded"] += 1
             self.emit(number, plan.ports[0], result, scopes, key)
+        return None
 
     def call(self, func, *args):
         result = func(*args)

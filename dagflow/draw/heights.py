@@ -65,9 +65,7 @@ def _pull(one: Slot, other: Slot) -> float:
     return (1.0, 2.0, 8.0)[thin] * (_SIDE if one.is_side or other.is_side else 1.0)
 
 
-def _settle(
-    column: list[int], gaps: list[float], joined: list[list[tuple[int, float]]], middles: list[float]
-) -> None:
+def _settle(column: list[int], gaps: list[float], joined: list[list[tuple[int, float]]], middles: list[float]) -> None:
     """Move a column's slots as near as can be to the mean of what each is joined to."""
     wishes = []
     for s in column:
@@ -77,9 +75,7 @@ def _settle(
     _place(column, gaps, wishes, middles)
 
 
-def _place(
-    column: list[int], gaps: list[float], wishes: list[tuple[float, float]], middles: list[float]
-) -> None:
+def _place(column: list[int], gaps: list[float], wishes: list[tuple[float, float]], middles: list[float]) -> None:
     """Move a column's slots as near to their wishes, by weight, as their order and distances allow."""
     pools: list[tuple[float, float, int]] = []  # the mean of wishes less offsets, its weight, how many slots
     offset = 0.0
@@ -99,9 +95,7 @@ def _place(
             place += 1
 
 
-def _straighten_all(
-    drawn: Layered, gaps: list[list[float]], middles: list[float], *, fixed: bool = False
-) -> None:
+def _straighten_all(drawn: Layered, gaps: list[list[float]], middles: list[float], *, fixed: bool = False) -> None:
     order = range(len(drawn.columns))
     for leftwards in (False, True) * _STRAIGHTENINGS:
         for c in reversed(order) if leftwards else order:

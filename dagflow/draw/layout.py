@@ -131,9 +131,7 @@ def _box_rects(picture: Picture, drawn: Layered, rects: list[Rect]) -> list[Rect
     boxes: list[Rect | None] = [None] * len(picture.boxes)
     for number, rect in sorted(wanted.items()):
         strangers = (
-            r
-            for r, slot in zip(rects, drawn.slots, strict=True)
-            if number not in slot.boxes and not slot.is_way
+            r for r, slot in zip(rects, drawn.slots, strict=True) if number not in slot.boxes and not slot.is_way
         )
         others = (b for i, b in enumerate(boxes) if b is not None and not _within(picture, number, i))
         if not any(rect.meets(r) for r in (*strangers, *others)):

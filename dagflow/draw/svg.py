@@ -62,8 +62,7 @@ def _boxes(picture: Picture, layout: Layout) -> list[str]:
     names = {node.id: node.name for node in picture.nodes}
     paint = f'fill="{LINE}" fill-opacity="0.08" stroke="{LINE}" stroke-opacity="0.45" stroke-dasharray="2 3"'
     return [
-        f'<rect class="dagflow-scope" data-scope="{xml_exact(names[box.opener])}" {_at(rect)} rx="8" '
-        f"{paint}/>"
+        f'<rect class="dagflow-scope" data-scope="{xml_exact(names[box.opener])}" {_at(rect)} rx="8" {paint}/>'
         for box, rect in zip(picture.boxes, layout.boxes, strict=True)
         if rect is not None
     ]
@@ -161,9 +160,7 @@ def _words(node: PictureNode, rect: Rect) -> list[str]:
     parts = [_text(shown_name(node), x, y + NAME_SIZE * LINE_HEIGHT / 2, NAME_SIZE, colour)]
     y += NAME_SIZE * LINE_HEIGHT
     for small in shown_lines(node):
-        parts.append(
-            _text(small, x, y + SMALL_SIZE * LINE_HEIGHT / 2, SMALL_SIZE, colour, extra=' opacity="0.8"')
-        )
+        parts.append(_text(small, x, y + SMALL_SIZE * LINE_HEIGHT / 2, SMALL_SIZE, colour, extra=' opacity="0.8"'))
         y += SMALL_SIZE * LINE_HEIGHT
     if node.share is not None:
         track = Rect(x - wide / 2, y + BAR_HEIGHT - 4, wide, 4)

@@ -17,9 +17,7 @@ _HIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Mermaid knows entities as `#number;` and decodes them after it has parsed its own syntax and Markdown, so
 # all that could mean something to either goes that way. What stays: letters, and between two of them the
 # signs that names are made of.
-_MERMAID_UNSAFE: Final = re.compile(
-    r"(?<=[^\W_])(?:, ?|[ _-])(?=[^\W_])|([\x20-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e])"
-)
+_MERMAID_UNSAFE: Final = re.compile(r"(?<=[^\W_])(?:, ?|[ _-])(?=[^\W_])|([\x20-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e])")
 
 
 def visible(text: str) -> str:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
 from importlib import import_module
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from dagflow.graph.node import Node
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # With a default, so that ``TaskManager(func)`` needs no annotation; Python itself knows defaults from 3.13 on.
+    In = TypeVar("In", default=Any)
+    Out = TypeVar("Out", default=Any)
+else:
+    from typing import TypeVar
+
+    In = TypeVar("In")
+    Out = TypeVar("Out")
 
 
 class TaskManager(Node, Generic[In, Out]):

@@ -59,9 +59,7 @@ class Bus:
         """The run has ended."""
         self._tell(self._listening, "closed", snapshot)
 
-    def _tell(
-        self, observers: tuple[Observer, ...], what: Literal["facts", "tick", "closed"], news: Any
-    ) -> None:
+    def _tell(self, observers: tuple[Observer, ...], what: Literal["facts", "tick", "closed"], news: Any) -> None:
         for observer in observers:
             try:
                 getattr(observer, what)(news)

@@ -183,9 +183,7 @@ class TaskLogger:
 class _RunLog:
     """One run's part of a TaskLogger: a queue of facts, and the thread that makes lines of them."""
 
-    def __init__(
-        self, file: LogFile, path: Callable[[], str], format_record: Callable[[TaskRecord], str]
-    ) -> None:
+    def __init__(self, file: LogFile, path: Callable[[], str], format_record: Callable[[TaskRecord], str]) -> None:
         self._file = file
         self._path = path
         self._format = format_record

@@ -183,7 +183,7 @@ async def take_long_async(x: Any) -> Any:
     return x
 
 
-class Wanting(Exception):  # noqa: N818
+class Wanting(Exception):
     """An exception whose constructor wants other arguments than it passes on."""
 
     def __init__(self, code: int, *, where: str) -> None:
@@ -192,7 +192,7 @@ class Wanting(Exception):  # noqa: N818
         self.where = where
 
 
-class Slotted(Exception):  # noqa: N818
+class Slotted(Exception):
     """An exception that keeps an attribute in a slot."""
 
     __slots__ = ("depth",)
@@ -202,7 +202,7 @@ def raise_by_name(kind: str) -> None:
     """Raise one of many kinds of exceptions."""
     if kind == "wanting":
         try:
-            {}["missing"]  # noqa: B018
+            {}["missing"]
         except KeyError as cause:
             error = Wanting(7, where="here")
             error.__dict__["extra"] = [1, 2]
@@ -469,7 +469,21 @@ class BackendContract:
 
     def test_values_keep_their_types(self) -> None:
         """Types, and instances of a user's classes, survive the journey."""
-        given = [1, 1.0, True, None, "a\ud800", b"\0", (1, [2]), {"k": {3}}, Point(1, [2]), range(3), 1j, int, DROP.__class__]
+        given = [
+            1,
+            1.0,
+            True,
+            None,
+            "a\ud800",
+            b"\0",
+            (1, [2]),
+            {"k": {3}},
+            Point(1, [2]),
+            range(3),
+            1j,
+            int,
+            DROP.__class__,
+        ]
         found = self.run(TaskManager(identity) >> TaskManager(identity, name="again"), given).values
         assert found == given
         assert [type(v) for v in found] == [type(v) for v in given]
@@ -644,7 +658,19 @@ class BackendContract:
 
     def test_deduplication(self) -> None:
         """Equal contents of equal types are duplicates, hashable or not; a failed first one does not count."""
-        tasks: list[Any] = [1, 1.0, True, {"a": 1, "b": 2}, {"b": 2, "a": 1}, 1, [1], [1], None, Point(1, [2]), Point(1, [2])]
+        tasks: list[Any] = [
+            1,
+            1.0,
+            True,
+            {"a": 1, "b": 2},
+            {"b": 2, "a": 1},
+            1,
+            [1],
+            [1],
+            None,
+            Point(1, [2]),
+            Point(1, [2]),
+        ]
         result = self.run(TaskManager(identity, deduplicate=True), tasks)
         dropped = [i for i, o in enumerate(result.outcomes) if o.status == "dropped"]
         assert dropped == [4, 5, 7, 10]
@@ -698,7 +724,12 @@ class BackendContract:
         assert [o.status for o in result.outcomes] == ["failed"] * len(names) + ["done"]
         wanting, lock, group, leaving, closing = (o.error for o in result.outcomes[:-1])
         assert isinstance(wanting, Wanting)
-        assert (wanting.code, wanting.where, str(wanting), wanting.__dict__["extra"]) == (7, "here", "7 at here", [1, 2])
+        assert (wanting.code, wanting.where, str(wanting), wanting.__dict__["extra"]) == (
+            7,
+            "here",
+            "7 at here",
+            [1, 2],
+        )
         assert wanting.__notes__[:2] == ["a note of mine", "dagflow: node 'raise_by_name', attempt 1"]
         assert isinstance(wanting.__cause__, KeyError)
         assert (type(lock), str(lock)) == (ValueError, "holds a lock")
@@ -729,7 +760,11 @@ class BackendContract:
 
     def test_stop_iteration_is_an_error_like_any_other(self) -> None:
         """A function that raises `StopIteration` fails its task; it neither ends nor repeats the batch."""
-        for node in (TaskManager(_stop_at_two), TaskManager(_stop_at_two, "process", 1), TaskManager(_stop_at_two, "async")):
+        for node in (
+            TaskManager(_stop_at_two),
+            TaskManager(_stop_at_two, "process", 1),
+            TaskManager(_stop_at_two, "async"),
+        ):
             result = self.run(node, range(5))
             assert [o.status for o in result.outcomes] == ["done", "done", "failed", "done", "done"]
             assert result.counts["_stop_at_two"].received == 5
@@ -764,7 +799,8 @@ class BackendContract:
             given = [0, 1, Unreadable(how), 3, 4]
             into = self.run(lambda x: 1, given)
             between = self.run(
-                TaskManager(lambda x, how=how: Unreadable(how) if x == 2 else x) >> TaskManager(lambda x: 1, name="next"),
+                TaskManager(lambda x, how=how: Unreadable(how) if x == 2 else x)
+                >> TaskManager(lambda x: 1, name="next"),
                 range(5),
             )
             for result in (into, between):
@@ -813,7 +849,14 @@ class BackendContract:
                     raise IndexError
                 return index
 
-        for source in (range(5), (x for x in range(5)), {x: "" for x in range(5)}, Indexed(), _counted(5), iter(range(5))):
+        for source in (
+            range(5),
+            (x for x in range(5)),
+            dict.fromkeys(range(5), ""),
+            Indexed(),
+            _counted(5),
+            iter(range(5)),
+        ):
             assert self.run(increment, source).values == [1, 2, 3, 4, 5], source
         for wrong in (5, None):
             caught((TypeError, ValueError)[wrong is None], lambda wrong=wrong: self.run(increment, wrong))
@@ -899,7 +942,11 @@ class BackendContract:
         expected = [(x, 10 * x + c, "" if (10 * x + c) % 2 == 0 else "ValueError") for x in range(40) for c in range(3)]
         for ordered in (True, False):
             found = [
-                (i.task, int(str(i.error).split()[0]) if i.error else i.value, type(i.error).__name__ if i.error else "")
+                (
+                    i.task,
+                    int(str(i.error).split()[0]) if i.error else i.value,
+                    type(i.error).__name__ if i.error else "",
+                )
                 for i in graph.stream(range(40), self.backend, ordered=ordered)
             ]
             assert (found if ordered else sorted(found)) == expected
@@ -972,7 +1019,9 @@ class BackendContract:
             ticking = asyncio.ensure_future(tick())
             ran = await Graph(increment).arun(_counted(20), backend=self.backend)
             free = ticks
-            streamed = [i.value async for i in Graph(increment).astream(_counted(20), backend=self.backend, ordered=True)]
+            streamed = [
+                i.value async for i in Graph(increment).astream(_counted(20), backend=self.backend, ordered=True)
+            ]
             blocking = self.run(TaskManager(later, "async"), range(20)).values
             ticking.cancel()
             return ran.values, streamed, blocking, free > 0
@@ -1006,7 +1055,9 @@ class BackendContract:
     def test_from_a_thread(self) -> None:
         """A run can be started in any thread, and outlives nobody."""
         results: list[RunResult] = []
-        threads = [threading.Thread(target=lambda: results.append(self.run(self._diamond(), range(20)))) for _ in range(3)]
+        threads = [
+            threading.Thread(target=lambda: results.append(self.run(self._diamond(), range(20)))) for _ in range(3)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

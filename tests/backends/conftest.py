@@ -28,9 +28,9 @@ def shared_memory():
 
 
 def children():
-    return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} | {
-        p for p in psutil.Process().children(recursive=False)
-    }
+    return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} | set(
+        psutil.Process().children(recursive=False)
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -48,9 +48,7 @@ def graph_of(names: list[str]) -> Graph:
     graph = Graph(first, name=names[-1])
     for node in others:
         graph = graph >> node
-    return (
-        graph >> Router(lambda t: names[0], name="the router") >> {name: TaskManager(len) for name in names}
-    )
+    return graph >> Router(lambda t: names[0], name="the router") >> {name: TaskManager(len) for name in names}
 
 
 def check_svg(names: list[str]) -> None:

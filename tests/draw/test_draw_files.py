@@ -103,9 +103,7 @@ def test_the_bundle(graph: Graph) -> None:
     assert list(bundle) == ["image/svg+xml", "text/html", "text/plain"]
     assert bundle["image/svg+xml"] == draw.to_svg(graph)
     assert bundle["text/plain"] == draw.to_text(graph)
-    found = re.fullmatch(
-        r'<img alt="([^"<>]+)" src="data:image/svg\+xml;base64,([\w+/=]+)">', bundle["text/html"]
-    )
+    found = re.fullmatch(r'<img alt="([^"<>]+)" src="data:image/svg\+xml;base64,([\w+/=]+)">', bundle["text/html"])
     assert found
     assert found[1] == "Graph: 2 nodes, 1 edge"
     assert base64.b64decode(found[2]).decode("utf-8") == bundle["image/svg+xml"]

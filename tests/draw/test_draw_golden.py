@@ -24,9 +24,7 @@ def task(name: str, *args: Any, **options: Any) -> TaskManager[Any, Any]:
 def orders() -> Graph:
     check, save = task("check", "thread", 8), task("save", "process", 2)
     choose = Router(lambda t: "ok", name="choose")
-    graph = Graph(
-        task("load") >> check >> choose >> {"ok": task("enrich"), "bad": DROP} >> save, name="orders"
-    )
+    graph = Graph(task("load") >> check >> choose >> {"ok": task("enrich"), "bad": DROP} >> save, name="orders")
     return graph | (check.failures >> task("log"))
 
 
@@ -107,9 +105,7 @@ def test_mermaid() -> None:
 def test_boxes_are_nested() -> None:
     mermaid, dot, svg = draw.to_mermaid(book()), draw.to_dot(book()), draw.to_svg(book())
     outer, inner = mermaid.index("subgraph scope0"), mermaid.index("subgraph scope1")
-    assert (
-        outer < mermaid.index("n2\n", outer) < inner < mermaid.index("n3\n", inner) < mermaid.index("end\n")
-    )
+    assert outer < mermaid.index("n2\n", outer) < inner < mermaid.index("n3\n", inner) < mermaid.index("end\n")
     assert dot.index("cluster_0") < dot.index("cluster_1")
     assert svg.count('class="dagflow-scope"') == 2
     assert svg.index('data-scope="pages"') < svg.index('data-scope="lines"')

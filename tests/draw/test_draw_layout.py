@@ -35,13 +35,9 @@ def pictures(draw: st.DrawFn) -> Picture:
     count = draw(st.integers(1, 14))
     names = st.text("abcdefgh 日", min_size=1, max_size=30)
     lines = st.lists(st.text("abc", max_size=9), max_size=2).map(tuple)
-    nodes = tuple(
-        PictureNode(f"n{i}", draw(names), draw(st.sampled_from(KINDS)), draw(lines)) for i in range(count)
-    )
+    nodes = tuple(PictureNode(f"n{i}", draw(names), draw(st.sampled_from(KINDS)), draw(lines)) for i in range(count))
     numbers = draw(st.permutations(range(count)))  # the order written need not be that of the edges
-    pairs = st.tuples(
-        st.integers(0, count - 1), st.integers(0, count - 1), st.sampled_from(["", "failures", "x" * 20])
-    )
+    pairs = st.tuples(st.integers(0, count - 1), st.integers(0, count - 1), st.sampled_from(["", "failures", "x" * 20]))
     edges: dict[tuple[str, str, bool], PictureEdge] = {}
     for a, b, label in draw(st.lists(pairs, max_size=30)):
         if a != b:
@@ -69,19 +65,13 @@ def check(drawn: Picture, layout: Layout) -> None:
         assert not one.grown(-NEARLY).meets(other)
     check_edges_keep_off(drawn, layout)
     frame = Rect(0, 0, layout.width, layout.height)
-    assert all(
-        r.x >= 0 and r.y >= 0 and r.right <= frame.right and r.bottom <= frame.bottom for r in place.values()
-    )
+    assert all(r.x >= 0 and r.y >= 0 and r.right <= frame.right and r.bottom <= frame.bottom for r in place.values())
 
 
 def check_edges_keep_off(drawn: Picture, layout: Layout) -> None:
     """No level stretch of an edge runs through a node or through another edge's label."""
     for edge, route in zip(drawn.edges, layout.edges, strict=True):
-        others = [
-            r
-            for n, r in zip(drawn.nodes, layout.nodes, strict=True)
-            if n.id not in (edge.source, edge.target)
-        ]
+        others = [r for n, r in zip(drawn.nodes, layout.nodes, strict=True) if n.id not in (edge.source, edge.target)]
         others += [r.label for r in layout.edges if r.label is not None and r is not route]
         for x1, x2, y in route.stretches:
             line = Rect(x1, y - NEARLY, max(x2 - x1, NEARLY), 2 * NEARLY)

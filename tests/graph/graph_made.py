@@ -293,7 +293,11 @@ def scoped_graphs(draw, size=3, failing=True):
 
     def block(depth):
         number = next(numbers)
-        kinds = ["task"] if depth == 0 else "task split window chain spread scoped routed side fail merge".split()
+        kinds = (
+            ["task"]
+            if depth == 0
+            else ["task", "split", "window", "chain", "spread", "scoped", "routed", "side", "fail", "merge"]
+        )
         kind = draw(st.sampled_from(kinds))
         if kind == "task":
             return Graph(task(f"t{number}"))

@@ -47,7 +47,7 @@ class TestDefaults:
         assert TaskManager(same, "thread", 7).width() == 7
 
     def test_the_four_kinds_take_the_same_options(self):
-        options = dict(name="n", timeout=2, rate_limit=5, retry_delay=0, retry_max_delay=1, version="2")
+        options = {"name": "n", "timeout": 2, "rate_limit": 5, "retry_delay": 0, "retry_max_delay": 1, "version": "2"}
         made = [
             TaskManager(same, "thread", 2, 1, **options),
             Splitter(same, "thread", 2, 1, **options),

@@ -58,9 +58,7 @@ def test_a_bar_for_each_node(on_terminal):
 
 def test_the_last_refresh_shows_the_final_numbers_of_a_stopped_run(on_terminal):
     terminal = on_terminal()
-    run(
-        Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 8, 2)), snapshot_of(node_snapshot("a", 8, 3))
-    )
+    run(Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 8, 2)), snapshot_of(node_snapshot("a", 8, 3)))
     (line,) = screen(terminal.finish())
     assert "3/8" in line
 
@@ -112,9 +110,7 @@ def test_a_terminal_without_a_size(on_terminal, rows, columns):
 def test_silent_where_stderr_is_no_terminal(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    run(
-        Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 4, 4)), snapshot_of(node_snapshot("a", 4, 4))
-    )
+    run(Progress(), plan_of("a"), snapshot_of(node_snapshot("a", 4, 4)), snapshot_of(node_snapshot("a", 4, 4)))
     assert stream.getvalue() == ""
 
 
@@ -199,9 +195,7 @@ progress.closed(snapshot_of(node_snapshot("a", 2, 2), node_snapshot("b", 2, 1, 1
 
 
 def test_a_notebook_without_widgets_gets_one_line_of_text(pytestconfig):
-    done = subprocess.run(
-        [sys.executable, "-c", NOTEBOOK], capture_output=True, cwd=pytestconfig.rootpath, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, cwd=pytestconfig.rootpath, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
     (line,) = screen(done.stderr.decode())

@@ -141,9 +141,9 @@ def test_level(tmp_path, level, statuses):
 def test_a_payload_is_opened_once(tmp_path):
     Opened.times = 0
     payload = seal([Opened(str(i)) for i in range(500)])[0]
-    facts = [
-        TasksEnded(0, "succeeded", [(ROOT, [i])], 1, 0.0, [(payload, 0, 500)], [i]) for i in range(0, 500, 2)
-    ] + [failed(i) for i in range(1, 500, 2)]
+    facts = [TasksEnded(0, "succeeded", [(ROOT, [i])], 1, 0.0, [(payload, 0, 500)], [i]) for i in range(0, 500, 2)] + [
+        failed(i) for i in range(1, 500, 2)
+    ]
     for i, fact in enumerate(facts[250:]):
         fact.input = (payload, 2 * i + 1, 2 * i + 2)
     run(TaskLogger(tmp_path, format="{message}"), facts)
@@ -348,8 +348,7 @@ def test_a_hundred_thousand_successes(tmp_path, monkeypatch):
         LogFile, "write", lambda self, level, lines: (writes.append(len(lines)), write(self, level, lines))
     )
     batches = [
-        [ended([f"https://example.org/{n}" for n in range(i, i + 500)], start=i)]
-        for i in range(0, 100_000, 500)
+        [ended([f"https://example.org/{n}" for n in range(i, i + 500)], start=i)] for i in range(0, 100_000, 500)
     ]
     run(TaskLogger(tmp_path), *batches)
     assert sum(writes) == 100_000
