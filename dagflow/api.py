@@ -10,7 +10,7 @@ import asyncio
 import re
 import signal
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
@@ -332,6 +332,17 @@ class _Live:
         self.error: BaseException | None = None
         self.interrupted = False
         self.thread: threading.Thread | None = None
+        self.over = False
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def when_over(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the run has ended (at once if it has)."""
+        with self._lock:
+            if not self.over:
+                self._listeners.append(listener)
+                return
+        listener()
 
     def _facts(self, facts: Sequence[Fact]) -> None:
         if self.sink is not None:
@@ -348,6 +359,11 @@ class _Live:
         finally:
             if self.sink is not None:
                 self.sink.end()
+            with self._lock:
+                self.over = True
+                listeners = list(self._listeners)
+            for listener in listeners:
+                listener()
 
     def start(self) -> None:
         """Turn the ring in a thread of its own."""
@@ -484,7 +500,12 @@ async def _end_feeder(feeder: asyncio.Future[Any] | None) -> None:
 
 
 async def _joined(live: _Live) -> None:
-    await asyncio.to_thread(live.join, None, raises=False)
+    """Wait for the end without a thread of the loop's pool: many runs in one loop would use those up."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    live.when_over(lambda: _call_soon(loop, over.set))
+    await over.wait()
+    live.join(raises=False)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Any) -> None:

@@ -126,6 +126,9 @@ class Ring:
         finally:
             self.ended_at = self.clock()
             self.source.close()
+            rest = self.source.rest()
+            if rest:
+                self.keep(rest)  # tasks that the run had been given and never began: they are cancelled, not lost
             try:
                 self.backend.close(kill=kill)
             finally:

@@ -31,6 +31,7 @@ class TaskSource(Protocol):
     def request(self, count: int) -> None: ...
     def take(self, count: int) -> list[Any] | None: ...
     def hurry(self) -> float | None: ...
+    def rest(self) -> list[Any]: ...
     def close(self) -> None: ...
 
 
@@ -83,6 +84,10 @@ class AtHand:
         except RuntimeError as error:  # changed size during iteration
             self.error = error
         return found or None
+
+    def rest(self) -> list[Any]:
+        """Nothing was read ahead."""
+        return []
 
     def hurry(self) -> float | None:
         """Never a reason to wait."""
@@ -140,6 +145,12 @@ class Fed:
                 return []
             found, self._buffer = self._buffer[:count], self._buffer[count:]
             self._requested = 0
+            return found
+
+    def rest(self) -> list[Any]:
+        """What was read and not taken any more when the run was stopped."""
+        with self._lock:
+            found, self._buffer = self._buffer, []
             return found
 
     def hurry(self) -> float | None:
@@ -283,6 +294,13 @@ class Submissions:
                 return None if self._ended else []
             found = [self._buffer.popleft() for _ in range(min(count, len(self._buffer)))]
             self._space.notify_all()
+            return found
+
+    def rest(self) -> list[Any]:
+        """What was submitted and not taken any more when the run was stopped."""
+        with self._lock:
+            found = list(self._buffer)
+            self._buffer.clear()
             return found
 
     def hurry(self) -> float | None:

@@ -160,7 +160,8 @@ class Crew(Answers):
     def _room(self, node: Inbox) -> bool:
         """Whether what the node gives has somewhere to go."""
         for port in node.plan.ports:
-            if port.exit and self.sink_room is not None and not self.sink_holds and self.unread >= self.sink_room:
+            limited = port.exit and self.sink_room is not None and not self.sink_holds
+            if limited and (self.unread >= (self.sink_room or 0) or self.unread_bytes > self.max_bytes // 2):
                 return False
             for target in port.targets:
                 there = self.nodes[target]

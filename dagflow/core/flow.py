@@ -42,7 +42,9 @@ class Flow(State):
         if port.exit:
             self._out.append(do.Output(number, segments, payload, low, count_of(segments)))
             if self.sink_room is not None:
-                self.unread += count_of(segments)
+                count = count_of(segments)
+                self.unread += count
+                self.unread_bytes += payload.size * count // max(1, payload.count)
             if not fresh:
                 for space, indices in segments:
                     self._end(self.lineages.account(space, number), indices)

@@ -84,6 +84,8 @@ class Scheduler(Crew):
             case ev.Running():
                 self._running(event)
             case ev.Consumed():
+                # Which outputs were taken is not told, so their share of the bytes is taken off.
+                self.unread_bytes -= self.unread_bytes * event.count // max(1, self.unread)
                 self.unread -= event.count
             case ev.StopAsked():
                 self._stop("kill" if event.kill else "drain")

@@ -53,6 +53,7 @@ class State:
         self.in_flight = 0
         self.admitted = 0
         self.unread = 0
+        self.unread_bytes = 0
         self.pulling = 0
         self.source_open = True
         self.source_error: BaseException | None = None
@@ -76,8 +77,8 @@ class State:
         self._closed = 0
 
     def held_bytes(self) -> int:
-        """About how many bytes the queued values take."""
-        return sum(node.bytes for node in self.nodes)
+        """About how many bytes the queued values, and the outputs that nobody has taken yet, take."""
+        return self.unread_bytes + sum(node.bytes for node in self.nodes)
 
     def members_of(self, aggregate: int) -> list[Segment]:
         """The source tasks that an aggregate came from, through windows of windows."""

@@ -28,7 +28,7 @@ def required_positional(func: Callable[..., Any]) -> int:
         bound = isinstance(inspect.getattr_static(func, "__call__"), (staticmethod, classmethod))
         skip = 0 if bound else 1
     elif not inspect.isclass(func) and not inspect.isroutine(func) and not isinstance(func, functools.partial):
-        target = func.__call__  # of an object: `inspect.signature` takes a static __call__ for a method
+        target = getattr(func, "__call__", func)  # noqa: B004 - of an object: `inspect.signature` takes a static __call__ for a method
     try:
         parameters = list(inspect.signature(target).parameters.values())[skip:]
     except (TypeError, ValueError):

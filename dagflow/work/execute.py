@@ -326,7 +326,9 @@ class Runner:
         for position, value in enumerate(values):
             try:
                 answer.keys.append(content_key(value if of is None else of(value)))
-            except Exception as error:  # noqa: BLE001 - the key function is the user's
+            except BaseException as error:
+                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
                 answer.keys.append(None)
                 answer.failures.append((position, self.failed(error, position)[1], False))
         return answer
@@ -351,6 +353,8 @@ class Runner:
             except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
+                if batch.sending:
+                    raise  # nobody turns this split any more: not the function's doing
                 yield from batch.fail(error)
             else:
                 batch.end()
@@ -434,6 +438,7 @@ class Children:
         self.runner, self.worker, self.token = runner, worker, token
         runner.cuts[token] = cut
         self.position = self.number = self.skip = 0
+        self.sending = False
         self.values: list[Any] = []
         self.runs: list[tuple[int, int, int]] = []
         self.answer = Answer(worker, token, last=False, ended=[])
@@ -481,7 +486,9 @@ class Children:
         """Send what there is."""
         self._pack()
         answer, self.answer = self.answer, Answer(self.worker, self.token, last=False, ended=[])
+        self.sending = True
         yield answer
+        self.sending = False
 
     def _pack(self) -> None:
         if not self.values:

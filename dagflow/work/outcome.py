@@ -85,25 +85,34 @@ def seal_error(error: BaseException, depth: int = 0) -> bytes:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     inner = seal_error(cause, depth + 1) if cause is not None and depth < 5 else None
     try:
-        data = dumps((type(error), args, state, fields, inner))
+        parts = None
+        if isinstance(error, BaseExceptionGroup):  # its members travel each in its own way
+            args, parts = args[:1], [seal_error(part, depth + 1) for part in error.exceptions]
+        data = dumps((type(error), args, state, fields, inner, parts))
         unseal_error(data)
         return data
     except BaseException as second:  # noqa: BLE001 - a class that cannot travel at all
         text = f"{type(error).__qualname__}: {_text_of(error)}"
         note = f"the exception itself could not travel ({type(second).__name__}: {_text_of(second)})"
-        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, {}, inner), 5)
+        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, {}, inner, None), 5)
 
 
 def _fields(error: BaseException) -> tuple[str, ...]:
     """What builtin exceptions keep beside ``args`` and ``__dict__``."""
     if isinstance(error, ImportError):
         return ("name", "path")
-    return ("name",) if isinstance(error, (NameError, AttributeError)) else ()
+    if isinstance(error, (NameError, AttributeError)):
+        return ("name",)
+    slots = [vars(c).get("__slots__", ()) for c in type(error).__mro__]
+    named = [name for s in slots for name in ((s,) if isinstance(s, str) else s)]
+    return tuple(name for name in named if hasattr(error, name))
 
 
 def unseal_error(data: bytes) -> BaseException:
     """The exception that `seal_error` sealed."""
-    kind, args, state, fields, inner = pickle.loads(data)
+    kind, args, state, fields, inner, parts = pickle.loads(data)
+    if parts is not None:
+        args = (*args, [unseal_error(part) for part in parts])
     error: BaseException = kind.__new__(kind, *args)
     builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     builtin.__init__(error, *args)
