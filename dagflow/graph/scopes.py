@@ -245,11 +245,11 @@ def most_outputs(scopes: Scopes, source_targets: Iterable[Node]) -> int:
     """
     graph = scopes.graph
     arriving: dict[Node, int] = {}
-    leaving: dict[Node, int] = {}
+    merged: dict[Node, int] = {}
     sinks = set(graph.sinks())
 
     def closed(frame: Frame) -> int:
-        return sum(leaving[m] for m in frame.closers)
+        return sum(merged[m] for m in frame.closers)
 
     for node in reversed(scopes.order):
         by_port: dict[int, int] = {}
@@ -267,12 +267,13 @@ def most_outputs(scopes: Scopes, source_targets: Iterable[Node]) -> int:
         else:
             out = sum(labels) + (1 if node in sinks else 0)
         if node.kind == "split":
-            out = 2 * out + closed(scopes.split_frames[node])
-        leaving[node] = min(2, max(out, 0))
+            out = 2 * out + closed(scopes.split_frames[node]) + failed  # it may fail after some children have gone on
+        most = min(2, max(out, failed))
         if node in scopes.closes:
+            merged[node] = most
             arriving[node] = 0  # a member is counted where its scope was opened; a window belongs to nobody
         else:
-            arriving[node] = min(2, max(out, failed))
+            arriving[node] = most
     total = sum(arriving[t] for t in source_targets) + closed(scopes.task_frame)
     if scopes.source_branch:
         total += closed(scopes.source_branch)
