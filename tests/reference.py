@@ -72,7 +72,7 @@ class Reference:
             return None
         func = self.nodes[number].func
         try:
-            result = self.call(func, value)
+            result = self.call(func, value) if plan.batch_size is None else self.call(func, [value])[0]
             if plan.kind == "split":
                 return self.split(number, result, value, scopes, key)
             if plan.kind == "route":

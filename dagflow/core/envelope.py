@@ -185,6 +185,7 @@ class Lease:
     owed: int = 0
     starts: list[int] | None = None
     deadline: float | None = None
+    seconds: float = 0.0
 
     def find(self, position: int) -> tuple[Envelope, int]:
         """The envelope that holds ``position``, and the position in it."""

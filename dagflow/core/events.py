@@ -51,12 +51,16 @@ class WorkerLost:
 
 @dataclass(slots=True)
 class Running:
-    """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``; 0: idle."""
+    """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``.
+
+    ``idle``: it has nothing to do, and has answered for everything that reached it.
+    """
 
     worker: int
     token: int
     position: int
     since: float
+    idle: bool = False
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
 from dagflow.core.retrying import Waiting
 from dagflow.core.scopes import Lineages
+from dagflow.core.story import story
 from dagflow.graph.plan import Plan
 
 Stopping = Literal["drain", "kill"]
@@ -61,6 +62,8 @@ class State:
         self.stopping: Stopping | None = None
         self.finished = False
         self.failure: BaseException | None = None
+        self.heard_at = self.probed_at = 0.0
+        self.suspects: set[int] = set()
         self.first_lost: do.Lost | do.AggregateLost | None = None
         self.late_answers = 0
         self.crashes = 0
@@ -79,6 +82,24 @@ class State:
     def held_bytes(self) -> int:
         """About how many bytes the queued values, and the outputs that nobody has taken yet, take."""
         return self.unread_bytes + sum(node.bytes for node in self.nodes)
+
+    def has_room(self, node: Inbox) -> bool:
+        """Whether what the node gives has somewhere to go."""
+        for port in node.plan.ports:
+            limited = port.exit and self.sink_room is not None and not self.sink_holds
+            if limited and (self.unread >= (self.sink_room or 0) or self.unread_bytes > self.max_bytes // 2):
+                return False
+            for target in port.targets:
+                there = self.nodes[target]
+                if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
+                    continue  # what it holds is state, and waits for nothing that is queued
+                if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
+                    return False
+        return True
+
+    def story(self) -> str:
+        """Which node waits for what, and which scopes miss members."""
+        return story(self)
 
     def members_of(self, aggregate: int) -> list[Segment]:
         """The source tasks that an aggregate came from, through windows of windows."""

@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import ANY
 
 from dagflow.errors import MissingMembers, RunCancelled, RunFailed, TaskTimeout, UnroutedError
 from dagflow.graph.algebra import Graph, par
@@ -182,6 +183,115 @@ async def take_long_async(x: Any) -> Any:
     if x != 0:
         await asyncio.sleep(30)
     return x
+
+
+def take_long_lists(tasks: list[int]) -> list[int]:
+    """Lists with a 1 in them take long."""
+    if 1 in tasks:
+        time.sleep(0.8)
+    return tasks
+
+
+async def take_long_lists_async(tasks: list[int]) -> list[int]:
+    """The same as a coroutine."""
+    if 1 in tasks:
+        await asyncio.sleep(30)
+    return tasks
+
+
+def take_long_children(x: int) -> Iterator[int]:
+    """The second child of 1 takes long."""
+    yield x
+    if x == 1:
+        time.sleep(0.8)
+    yield x
+
+
+async def take_long_children_async(x: int) -> AsyncIterator[int]:
+    """The same as an async generator."""
+    yield x
+    if x == 1:
+        await asyncio.sleep(30)
+    yield x
+
+
+def take_long_merging(members: list[int]) -> int:
+    """Members with a 1 among them take long."""
+    if 1 in members:
+        time.sleep(0.8)
+    return sum(members)
+
+
+async def take_long_merging_async(members: list[int]) -> int:
+    """The same as a coroutine."""
+    if 1 in members:
+        await asyncio.sleep(30)
+    return sum(members)
+
+
+def slowly(x: int) -> int:
+    """It takes four milliseconds."""
+    time.sleep(0.004)
+    return x
+
+
+def hundred(x: int) -> Iterator[int]:
+    """A hundred children."""
+    yield from range(100)
+
+
+_BARRIERS: dict[object, threading.Barrier] = {}
+_ASYNC_BARRIERS: dict[object, asyncio.Barrier] = {}
+
+
+def meet(what: str) -> None:
+    """Wait for another thread of this process that is at the same place."""
+    _BARRIERS.setdefault(what, threading.Barrier(2)).wait(10)
+
+
+async def meet_async(what: str) -> None:
+    """Wait for another coroutine of this loop that is at the same place."""
+    key = what, id(asyncio.get_running_loop())
+    async with asyncio.timeout(10):
+        await _ASYNC_BARRIERS.setdefault(key, asyncio.Barrier(2)).wait()
+
+
+def meet_in_lists(tasks: list[int]) -> list[int]:
+    """A function of lists, of which two must run at once."""
+    meet("lists")
+    return tasks
+
+
+async def meet_in_lists_async(tasks: list[int]) -> list[int]:
+    """The same as a coroutine."""
+    await meet_async("lists")
+    return tasks
+
+
+def meet_in_children(x: int) -> Iterator[int]:
+    """A Splitter's function, of which two must run at once."""
+    yield x
+    meet("children")
+    yield x
+
+
+async def meet_in_children_async(x: int) -> AsyncIterator[int]:
+    """The same as an async generator."""
+    yield x
+    await meet_async("children")
+    yield x
+
+
+def meet_in_merges(members: list[int]) -> int:
+    """A Merger's function, of which two must run at once."""
+    meet("merges")
+    return sum(members)
+
+
+async def meet_in_merges_async(members: list[int]) -> int:
+    """The same as a coroutine."""
+    await meet_async("merges")
+    return sum(members)
 
 
 class Wanting(Exception):
@@ -621,6 +731,87 @@ class BackendContract:
         result = self.run(TaskManager(take_long, timeout=0.1, max_retries=1, retry_delay=0.001), [1])
         assert result.counts["take_long"].retried == 1
         assert "attempt 2" in "".join(result.outcomes[0].error.__notes__)  # type: ignore[union-attr]
+
+    def test_timeouts_of_every_kind_of_node(self) -> None:
+        """Lists of tasks, splits and merges have time-outs as single tasks do, in every mode; the others go on."""
+        for mode in MODES if self.concurrent else ("serial",):
+            later = mode == "async"
+            options: Any = {"execution_mode": mode, "timeout": 0.3, "max_retries": 0}
+            lists = TaskManager(take_long_lists_async if later else take_long_lists, batch_size=2, **options)
+            children: Any = take_long_children_async if later else take_long_children
+            split = Splitter(children, **options)
+            merge = Merger(take_long_merging_async if later else take_long_merging, **options)
+            graphs: list[tuple[Any, list[int]]] = [
+                (lists, [0, 0, 1, 1]),
+                (split >> Merger(list), [0, 1, 0]),
+                (Splitter(lambda n: [n, n]) >> merge, [0, 1, 0]),
+            ]
+            for graph, tasks in graphs:
+                result = self.run(graph, tasks)
+                assert fates(result) == [(t, "failed" if t else "done", ANY) for t in tasks], (mode, graph)
+                for outcome in result.outcomes:
+                    error = outcome.error
+                    if isinstance(error, MissingMembers):  # its first child was on its way already
+                        error = error.causes[0]
+                    assert error is None or isinstance(error, TaskTimeout), (mode, graph, error)
+
+    def test_a_split_that_waits_for_room_is_not_late(self) -> None:
+        """Only the time that a Splitter works counts, not the time that nobody takes its children."""
+        for mode in ("serial", "thread"):
+            split = Splitter(hundred, mode, timeout=0.25, max_retries=0)
+            result = self.run(split >> TaskManager(slowly) >> Merger(len), [1], max_bytes=64)
+            assert result.outcomes[0].values == [100], (mode, result.outcomes[0])
+
+    def test_lists_and_merges_and_splits_spread_over_threads(self) -> None:
+        """In thread and async mode several lists of tasks, merges and splits are worked on at once."""
+        if not self.concurrent:
+            return
+        cases: list[tuple[Any, Any, Any, Any]] = [
+            ("thread", meet_in_lists, meet_in_children, meet_in_merges),
+            ("async", meet_in_lists_async, meet_in_children_async, meet_in_merges_async),
+        ]
+        for mode, lists, children, merges in cases:
+            assert self.run(TaskManager(lists, mode, 2, batch_size=2), range(4)).values == [0, 1, 2, 3]
+            assert self.run(Splitter(children, mode, 2) >> Merger(sum), [1, 2]).values == [2, 4]
+            merger = Merger(merges, execution_mode=mode, worker_limit=2)
+            assert self.run(Splitter(lambda n: [n, n]) >> merger, [1, 2]).values == [2, 4]
+
+    def test_lists_are_full_where_there_are_enough_tasks(self, tmp_path: Path) -> None:
+        """A function of lists gets full ones under load, in every mode, but never more than ``batch_size``."""
+        log = Log(tmp_path / "sizes")
+
+        def sizes(tasks: list[int]) -> list[int]:
+            log.add(len(tasks))
+            return tasks
+
+        async def sizes_async(tasks: list[int]) -> list[int]:
+            return sizes(tasks)
+
+        for mode in MODES:
+            func = sizes_async if mode == "async" else sizes
+            before = len(log.lines())
+            assert self.run(TaskManager(func, mode, 2, batch_size=16), range(400)).values == list(range(400))
+            seen = [int(line) for line in log.lines()[before:]]
+            assert sum(seen) == 400
+            assert max(seen) <= 16
+            if self.concurrent:
+                assert sum(1 for size in seen if size == 16) >= 20, (mode, seen)
+
+    def test_a_step_of_a_fold_that_fails_is_tried_again_from_its_start(self, tmp_path: Path) -> None:
+        """A fold that changes its accumulated value in place does not find the traces of a failed attempt in it."""
+        log = Log(tmp_path / "shaky")
+
+        def collect(found: list[int], x: int) -> list[int]:
+            found.append(x)
+            if x == 5 and not log:
+                log.add("once")
+                raise ConnectionError("once")
+            return found
+
+        fold = Merger(sorted, fold=(collect, []), retry_delay=0.001, name="fold")
+        result = self.run(Splitter(range, name="split") >> fold, [8])
+        assert result.values == [list(range(8))]
+        assert result.counts["fold"].retried == 1
 
     def test_rate_limit(self) -> None:
         """Tasks a second, over all workers of the node."""

@@ -66,6 +66,13 @@ class AsyncStep(Step):
         return self.apply(value)
 
 
+class Lists(Step):
+    """A `Step` over lists of tasks. It never fails: which tasks come together in a list is nobody's promise."""
+
+    def __call__(self, tasks: list[Any]) -> list[Any]:
+        return [self.apply(task) for task in tasks]
+
+
 class Split(Step):
     """Children of a task: up to three, none for some tasks; some generators fail after their first child."""
 
@@ -164,6 +171,10 @@ class GraphMaker:
         self.salt += 1
         return self.salt
 
+    def mode(self) -> Any:
+        """One of the execution modes."""
+        return self.modes[self.choose(len(self.modes))]
+
     def fails(self) -> int:
         """How often a function fails: mostly never."""
         return (0, 0, 3, 5)[self.choose(4)]
@@ -174,13 +185,16 @@ class GraphMaker:
 
     def step(self) -> TaskManager[Any, Any]:
         """A plain node in one of the modes."""
-        mode: Any = self.modes[self.choose(len(self.modes))]
+        mode = self.mode()
+        if self.choose(6) == 0:
+            lists = Lists(self.next_salt(), 0, 0)
+            return TaskManager(lists, mode, 2, 0, batch_size=1 + self.choose(3))
         kind = AsyncStep if mode == "async" else Step
         return TaskManager(kind(self.next_salt(), self.fails(), (0, 0, 0, 4)[self.choose(4)]), mode, 2, 0)
 
     def splitter(self) -> Splitter[Any, Any]:
         """A Splitter."""
-        return Splitter(Split(self.next_salt(), (0, 0, 4)[self.choose(3)], 0), max_retries=0)
+        return Splitter(Split(self.next_salt(), (0, 0, 4)[self.choose(3)], 0), self.mode(), 2, 0)
 
     def merge(self) -> Merge:
         """A Merger's function."""
@@ -189,8 +203,10 @@ class GraphMaker:
     def merger(self, of: Any = None) -> Merger:
         """A Merger, or a fold."""
         if self.choose(4) == 0:
-            return Merger(None, of, self.missing(), fold=(Add(), 0), name=f"fold{self.next_salt()}")
-        return Merger(self.merge(), of, self.missing())
+            fold = (Add(), 0)
+            name = f"fold{self.next_salt()}"
+            return Merger(None, of, self.missing(), fold=fold, execution_mode=self.mode(), worker_limit=2, name=name)
+        return Merger(self.merge(), of, self.missing(), execution_mode=self.mode(), worker_limit=2)
 
     # -- parts ----------------------------------------------------------------------------------------
 
@@ -249,7 +265,7 @@ class GraphMaker:
         default = ("to0", DROP, None)[self.choose(3)]
         unknown = (0, 0, 6)[self.choose(3)]
         route = Route(self.next_salt(), labels, several and self.choose(3) == 0, unknown)
-        return Router(route, default, max_retries=0)
+        return Router(route, default, self.mode(), 2, 0)
 
     def branches(self, depth: int, labels: int) -> dict[str, Any]:
         """A branch a label; the last one may be DROP."""

@@ -8,6 +8,7 @@ is read to the end, then the page that it shared tells which task it was at.
 from __future__ import annotations
 
 import array
+import fcntl
 import marshal
 import mmap
 import os
@@ -17,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -27,15 +29,14 @@ from dagflow.backends.local.wire import READ_MOST, Reader, WireError, Writer, pa
 from dagflow.core.events import Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import dumps
-from dagflow.work.execute import UNKNOWN
 from dagflow.work.outcome import capture
+from dagflow.work.page import ANSWERED, PAGE_BYTES, POSITION, SINCE, SUSPENDED, TAKEN, TOKEN, UNKNOWN
 
 if TYPE_CHECKING:
     from dagflow.backends.mailbox import Mailbox
     from dagflow.core.commands import Job
     from dagflow.work.program import Program
 
-PAGE_BYTES: Final = 4096
 SOCKET_BYTES: Final = 1 << 20
 REPORT_SECONDS: Final = 1.0
 """How long the zygote's report of a death is waited for after the socket has closed."""
@@ -67,10 +68,16 @@ class _Worker:
         self.refused = ""
         self.kill_wanted = False
 
-    def mark(self) -> tuple[int, int, int]:
-        """Token, position and time (ns) of the task it is at."""
-        token, position, since = struct.unpack_from("<qqq", self.page)
-        return token, position, since
+    def marked(self) -> tuple[int, ...]:
+        """The numbers of its page."""
+        return struct.unpack_from("<6q", self.page)
+
+    def idle(self, marked: tuple[int, ...]) -> bool:
+        """Whether it has answered for all that reached it, and nothing is under way to it."""
+        if marked[TAKEN] != marked[ANSWERED] or self.writable:
+            return False
+        unread = fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))
+        return not struct.unpack("i", unread)[0]
 
 
 class Pool:
@@ -172,9 +179,15 @@ class Pool:
     def probe(self, number: int) -> None:
         """Say which task a worker is at."""
         worker = self.workers.get(number)
-        if worker is not None:
-            token, position, since = worker.mark()
-            self.mailbox.post(Running(number, token, position, since / 1e9))
+        if worker is None or worker.closed_at is not None:
+            return
+        marked = worker.marked()
+        while self._has_more(worker) and self._read(worker):
+            pass  # what it had answered until then comes first
+        if worker.closed_at is None:
+            since = monotonic() if marked[SUSPENDED] else marked[SINCE] / 1e9
+            idle = worker.idle(marked)
+            self.mailbox.post(Running(number, marked[TOKEN], marked[POSITION], since, idle))
 
     def stop(self, number: int, *, kill: bool) -> None:
         """Let a worker end, or kill it; nothing more is heard of it."""
@@ -364,7 +377,8 @@ class Pool:
         if worker.exit is None and not late:
             return
         del self.workers[worker.number]
-        token, position, _ = worker.mark()
+        marked = worker.marked()
+        token, position = marked[TOKEN], marked[POSITION]
         running = (token, position) if token >= 0 and position != UNKNOWN else None
         self.leaving[worker.number] = worker
         worker.stopping = True

@@ -15,10 +15,11 @@ from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
-from dagflow.work.executors import Loop, Sequential, Threads
+from dagflow.work.loop import Loop
+from dagflow.work.page import ANSWERED, PAGE_BYTES, POSITION, TAKEN, TOKEN
 from dagflow.work.program import Program
-
-PAGE_BYTES = 4096
+from dagflow.work.sequential import Sequential
+from dagflow.work.threads import Threads
 
 
 def work(socket_fd: int, page_fd: int) -> int:
@@ -26,9 +27,9 @@ def work(socket_fd: int, page_fd: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     _own_streams()
     sock = socket.socket(fileno=socket_fd)
-    page = mmap.mmap(page_fd, PAGE_BYTES)
+    page = memoryview(mmap.mmap(page_fd, PAGE_BYTES)).cast("q")
     os.close(page_fd)
-    inbox = _Inbox(sock)
+    inbox = _Inbox(sock, page)
     first = inbox.next()
     if first is None:
         return 0
@@ -39,6 +40,8 @@ def work(socket_fd: int, page_fd: int) -> int:
         packed, parts = pack_answer(answer)
         with lock:
             send_blocking(sock, pack(answer.token, packed, parts))
+            if answer.last:
+                page[ANSWERED] += 1
 
     worker = message[1]
     try:
@@ -71,12 +74,10 @@ def _own_streams() -> None:
         pass
 
 
-def _host(worker: int, program: Program, post: Any, page: mmap.mmap) -> _Alone | _Shared:
+def _host(worker: int, program: Program, post: Any, page: memoryview) -> _Alone | _Shared:
     if program.mode in ("serial", "process"):
-        mark = memoryview(page).cast("q")
-        return _Alone(worker, Runner(program, seal=True, mark=mark), post, mark)
-    mark = memoryview(page).cast("q")
-    mark[1], mark[0] = -1, -1  # many at once: which task is running is not marked
+        return _Alone(worker, Runner(program, seal=True, mark=page), post, page)
+    page[POSITION], page[TOKEN] = -1, -1  # many at once: which task is running is not marked
     runner = Runner(program, seal=True)
     if program.mode == "async":
         return _Shared(Loop(worker, program, post, runner=runner))
@@ -86,8 +87,8 @@ def _host(worker: int, program: Program, post: Any, page: mmap.mmap) -> _Alone |
 class _Inbox:
     """Frames from the driver."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self, sock: socket.socket, page: memoryview) -> None:
+        self.sock, self.page = sock, page
         self.reader = Reader()
         self.frames: list[Any] = []
         self.buffer = bytearray(READ_MOST)
@@ -104,6 +105,7 @@ class _Inbox:
             with memoryview(self.buffer) as view:
                 self.reader.feed(view[:size])
             self.frames = self.reader.frames()
+            self.page[TAKEN] += sum(1 for _, message, _ in self.frames if message[0] == "job")
         return self.frames.pop(0)
 
 
@@ -121,7 +123,7 @@ class _Alone:
             if jobs.ready():
                 jobs.turn()
                 if jobs.running is None:
-                    self.mark[0] = 0
+                    self.mark[TOKEN] = 0
                 elif jobs.credit <= 0 and not self._take(inbox.next()):
                     break
                 continue
