@@ -58,6 +58,7 @@ _HOME = {
     "Run": "dagflow.api",
     "DagflowError": "dagflow.errors",
     "GraphError": "dagflow.errors",
+    "GraphWarning": "dagflow.errors",
     "RunError": "dagflow.errors",
     "RunFailed": "dagflow.errors",
     "RunCancelled": "dagflow.errors",
@@ -97,6 +98,9 @@ if TYPE_CHECKING:
     )
     from dagflow.errors import (
         GraphError as GraphError,
+    )
+    from dagflow.errors import (
+        GraphWarning as GraphWarning,
     )
     from dagflow.errors import (
         InvariantBroken as InvariantBroken,

@@ -23,7 +23,7 @@ MODES: Final = ("serial", "thread", "process", "async")
 DEFAULT_LOGGER: Final = "default"
 
 # What a pickled node leaves at home: state of the calling process, of no use to a worker.
-_STAYS_HOME = ("logger", "_last")
+_STAYS_HOME = ("logger", "_last", "__orig_class__")
 
 
 def default_width(mode: str) -> int:

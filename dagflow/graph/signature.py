@@ -15,11 +15,10 @@ def makes_instances(func: Callable[..., Any]) -> bool:
     return inspect.isclass(func) and any("__call__" in vars(c) for c in func.__mro__)
 
 
-def required_positional(func: Callable[..., Any]) -> int:
-    """How many positional arguments ``func`` cannot be called without (0 where nothing is known).
+def positional(func: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The positional parameters of ``func`` (none where nothing is known of them).
 
-    For a class with ``__call__`` it is that of its instances which counts, since an instance is what is called
-    with each task.
+    For a class with ``__call__`` those of its instances count, since an instance is what is called with each task.
     """
     target: Any = func
     skip = 0
@@ -32,8 +31,13 @@ def required_positional(func: Callable[..., Any]) -> int:
     try:
         parameters = list(inspect.signature(target).parameters.values())[skip:]
     except (TypeError, ValueError):
-        return 0  # builtins without a signature
-    return sum(1 for p in parameters if p.kind in _POSITIONAL and p.default is inspect.Parameter.empty)
+        return []  # builtins without a signature
+    return [p for p in parameters if p.kind in _POSITIONAL]
+
+
+def required_positional(func: Callable[..., Any]) -> int:
+    """How many positional arguments ``func`` cannot be called without (0 where nothing is known)."""
+    return sum(1 for p in positional(func) if p.default is inspect.Parameter.empty)
 
 
 def takes_exactly(func: Callable[..., Any], count: int) -> bool:
