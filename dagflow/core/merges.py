@@ -108,8 +108,7 @@ class Merges(Flow):
         members = group.fold.members if group.fold is not None else group.members
         node.counts.failed += members
         (space, indices) = segments[0]
-        input_piece = group.pieces[0] if group.pieces else None
-        self._failed(node, space, indices[0], error, 0, input_piece)
+        self._failed(node, space, indices[0], error, 0, group.pieces)
 
     def _hold(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
         """Members of scopes arrive: each waits for its own scope only."""

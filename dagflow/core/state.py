@@ -6,11 +6,7 @@ from typing import Literal
 
 from dagflow.core import commands as do
 from dagflow.core.commands import Command, Fact
-from dagflow.core.envelope import (
-    Envelope,
-    Lease,
-    Piece,
-)
+from dagflow.core.envelope import Lease, Piece
 from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
 from dagflow.core.retrying import Waiting
@@ -94,11 +90,6 @@ class State:
 
     def _tracks(self, node: Inbox, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)
-
-    def _input(self, envelope: Envelope, at: int) -> Piece | None:
-        if envelope.payload is None:
-            return None
-        return envelope.payload, envelope.low + at, envelope.low + at + 1
 
     def _inputs(self, lease: Lease) -> list[Piece]:
         return [(e.payload, e.low, e.low + e.count) for e in lease.envelopes if e.payload is not None]
