@@ -186,7 +186,7 @@ class Flow(State):
                 return
         fact: do.Lost | do.AggregateLost
         if space.aggregate:
-            fact = do.AggregateLost(node.index, self.members_of(space.root_index(index)), record)
+            fact = do.AggregateLost(node.index, self.aggregates[space.root_index(index)], record)
         else:
             fact = do.Lost(node.index, space, index, record)
         self._out.append(fact)

@@ -61,7 +61,7 @@ class State:
         self.late_answers = 0
         self.crashes = 0
         self.open_roots = 0
-        self.aggregates: dict[int, list[Segment]] = {}
+        self.aggregates: dict[int, list[Segment]] = {}  # the source tasks that came together in each
         self.now = 0.0
         self._out: list[Command | Fact] = []
         self._tokens = 0
@@ -75,18 +75,6 @@ class State:
     def held_bytes(self) -> int:
         """About how many bytes the queued values, and the outputs that nobody has taken yet, take."""
         return self.unread_bytes + sum(node.bytes for node in self.nodes)
-
-    def members_of(self, aggregate: int) -> list[Segment]:
-        """The source tasks that an aggregate came from, through windows of windows."""
-        found: list[Segment] = []
-        todo = [aggregate]
-        while todo:
-            for space, indices in self.aggregates.get(todo.pop(), ()):
-                if space.aggregate:
-                    todo.extend(indices)
-                else:
-                    found.append((space, indices))
-        return found
 
     def _tracks(self, node: Inbox, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)

@@ -483,6 +483,8 @@ class BackendContract:
             ]
         missing = self.run(TaskManager(fail_odd) >> Merger(sum, of="task"), [1, 2])
         assert [o.status for o in missing.outcomes] == ["failed", "done"]
+        windows = self.run(Merger(len, size=2) >> Merger(total, size=2), range(4))
+        assert [(o.status, str(o.error)) for o in windows.outcomes] == [("failed", "2 is low")] * 4
         fold = Merger(fail_odd, fold=(add, 0), name="fold")
         unkept = self.run((Splitter(three) >> fold) | (fold.failures >> TaskManager(_told)), [1])
         assert unkept.values == [(None, "ValueError", "33 is odd", "fold", 1)]

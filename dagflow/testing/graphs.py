@@ -134,7 +134,8 @@ class GraphMaker:
         made = Graph(self.step()) >> self.chain(2) if self.choose(4) else self.chain(2)
         end = self.choose(10)
         if end == 0:
-            made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
+            for _ in range(1 + self.choose(2)):
+                made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
         elif end == 1:
             made = made >> self.merger(of="task")
             made = made >> self.step() if self.choose(2) else made
