@@ -159,6 +159,7 @@ class Play:
         self.now = 0.0
         self.facts = []
         self.out = []
+        self.finish = None  # how the run has ended
         self.tell()
 
     def tell(self, *events, wait=0.0):
@@ -173,6 +174,7 @@ class Play:
         out = self.core.handle(events, self.now)
         check(self.core)
         self.facts += [fact for fact in out if isinstance(fact, do.Fact)]
+        self.finish = next((c.reason for c in out if isinstance(c, do.Finish)), self.finish)
         return out
 
     def give(self, *values, size=None, **more):
@@ -237,11 +239,6 @@ class Play:
     def lost(self):
         """The source tasks that were lost, with the text of their error."""
         return [(f.space.root_index(f.index), f.error.message) for f in self.heard(do.Lost)]
-
-    @property
-    def finish(self):
-        """How the run has ended, by what was said last."""
-        return next((c.reason for c in self.out if isinstance(c, do.Finish)), None)
 
 
 def kinds(out, *wanted):
