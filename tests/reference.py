@@ -217,10 +217,14 @@ class Reference:
             if self.plan.nodes[merger].merge.skip_missing:
                 return
         if key[0] == "run":
-            for member_key, _ in self.run_members[key[1]]:
-                self.lost[member_key[0]].append(((float("inf"),), error))
+            for root in self.members_of(key[1]):
+                self.lost[root].append(((float("inf"),), error))
         else:
             self.lost[key[0]].append((key, error))
+
+    def members_of(self, number):
+        for key, _ in self.run_members[number]:
+            yield from self.members_of(key[1]) if key[0] == "run" else [key[0]]
 
     def after(self, number):
         todo, seen = [number], set()

@@ -26,6 +26,10 @@ class Payload(Protocol):
     def branch(self, number: int, /) -> Payload: ...
 
 
+Piece = tuple[Payload, int, int]
+"""Values ``[1]`` to ``[2]`` of payload ``[0]``."""
+
+
 @dataclass(slots=True, frozen=True)
 class ErrorRecord:
     """One task's error. Texts for people; ``sealed`` is the exception, opened only where the user reads it.
@@ -46,11 +50,14 @@ class ErrorRecord:
 
 @dataclass(slots=True, frozen=True)
 class FailedTask:
-    """A finally failed task on its way to ``node.failures``: its input (sealed) and its error."""
+    """A finally failed task on its way to ``node.failures``: its input (sealed) and its error.
 
-    payload: Any
-    position: int
+    The input is one value; of a merge (``merged``) the members that were there; nothing, of a fold, which keeps none.
+    """
+
+    pieces: list[Piece]
     error: ErrorRecord
+    merged: bool = False
 
 
 @dataclass(slots=True)
@@ -65,10 +72,6 @@ class FailurePayload:
         """The same for every branch: each worker makes its own values of it."""
         del number
         return self
-
-
-Piece = tuple[Payload, int, int]
-"""Values ``[1]`` to ``[2]`` of payload ``[0]``."""
 
 
 @dataclass(slots=True)
@@ -122,6 +125,11 @@ class Envelope:
         if payload is None or not payload.count:
             return 0
         return payload.size * self.count // payload.count
+
+    def piece(self, at: int) -> Piece:
+        """The value of the task at position ``at``."""
+        assert self.payload is not None, "a merge has groups, and no payload"
+        return self.payload, self.low + at, self.low + at + 1
 
     def split(self, count: int) -> Envelope:
         """Cut the first ``count`` tasks off, as an envelope of their own."""

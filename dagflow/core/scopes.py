@@ -108,13 +108,13 @@ class Lineages:
         self.aggregate.aggregate = True
         self.aggregate_fates = Family(ROOT, self.aggregate, 1)
         self.aggregate.chain = (Account(self.aggregate_fates, None),)
-        self.tracks_tasks = bool(plan.frames[plan.task_frame].closers)
         fate = Account(self.fates, None)
-        if self.tracks_tasks:
-            self.task_scopes = Family(plan.task_frame, self.root, 1)
-            self.root.chain = (Account(self.task_scopes, None), fate)
-        else:
-            self.root.chain = (fate,)
+        self.root.chain = (fate,)
+        if plan.frames[plan.task_frame].closers:
+            # What is merged of a source task has its number but has left its scope: its space is a twin of the root.
+            merged = Space(None, ROOT, None, 0)
+            merged.chain = (fate,)
+            self.root.chain = (Account(Family(plan.task_frame, merged, 1), None), fate)
 
     def account(self, space: Space, node: int) -> Account:
         """Where tasks of ``space`` count while they are at ``node``."""

@@ -6,11 +6,7 @@ from typing import Literal
 
 from dagflow.core import commands as do
 from dagflow.core.commands import Command, Fact
-from dagflow.core.envelope import (
-    Envelope,
-    Lease,
-    Piece,
-)
+from dagflow.core.envelope import Lease, Piece
 from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
 from dagflow.core.retrying import Waiting
@@ -68,7 +64,7 @@ class State:
         self.late_answers = 0
         self.crashes = 0
         self.open_roots = 0
-        self.aggregates: dict[int, list[Segment]] = {}
+        self.aggregates: dict[int, list[Segment]] = {}  # the source tasks that came together in each
         self.now = 0.0
         self._out: list[Command | Fact] = []
         self._tokens = 0
@@ -101,25 +97,8 @@ class State:
         """Which node waits for what, and which scopes miss members."""
         return story(self)
 
-    def members_of(self, aggregate: int) -> list[Segment]:
-        """The source tasks that an aggregate came from, through windows of windows."""
-        found: list[Segment] = []
-        todo = [aggregate]
-        while todo:
-            for space, indices in self.aggregates.get(todo.pop(), ()):
-                if space.aggregate:
-                    todo.extend(indices)
-                else:
-                    found.append((space, indices))
-        return found
-
     def _tracks(self, node: Inbox, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)
-
-    def _input(self, envelope: Envelope, at: int) -> Piece | None:
-        if envelope.payload is None:
-            return None
-        return envelope.payload, envelope.low + at, envelope.low + at + 1
 
     def _inputs(self, lease: Lease) -> list[Piece]:
         return [(e.payload, e.low, e.low + e.count) for e in lease.envelopes if e.payload is not None]

@@ -59,6 +59,13 @@ def add(total: int, x: int) -> int:
     return total + x
 
 
+def total(members: list[int]) -> int:
+    """The sum of members of which the first is no less than 20."""
+    if members[0] < 20:
+        raise ValueError(f"{members[0]} is low")
+    return sum(members)
+
+
 def fail_odd(x: int) -> int:
     """Even numbers pass."""
     if x % 2:

@@ -139,8 +139,13 @@ class GraphMaker:
     def graph(self) -> Graph:
         """The graph."""
         made = Graph(self.step()) >> self.chain(2) if self.choose(4) else self.chain(2)
-        if self.choose(8) == 0:
-            made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
+        end = self.choose(10)
+        if end == 0:
+            for _ in range(1 + self.choose(2)):
+                made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
+        elif end == 1:
+            made = made >> self.merger(of="task")
+            made = made >> self.step() if self.choose(2) else made
         return made
 
     def chain(self, depth: int) -> Graph:
@@ -160,7 +165,7 @@ class GraphMaker:
             kinds += [
                 self.split_merge, self.split_merge, self.broadcast_merge, self.routed, self.routed_merge,
                 self.side_branch, self.open_split, self.broadcast, self.two_levels, self.task_merge,
-                self.uneven, self.router_merge,
+                self.uneven, self.router_merge, self.rescued_merge,
             ]  # fmt: skip
         return kinds[self.choose(len(kinds))](depth - 1)
 
@@ -291,6 +296,11 @@ class GraphMaker:
         """What a Router sent on several branches, merged."""
         router = self.router(2)
         return router >> {"to0": self.chain(depth), "to1": self.step()} >> self.merger(of=router)
+
+    def rescued_merge(self, depth: int) -> Graph:
+        """Children, merged; merges that fail go elsewhere."""
+        merger = Merger(self.merge(), None, self.missing())
+        return (self.splitter() >> self.chain(depth) >> merger >> self.step()) | (merger.failures >> self.step())
 
     def task_merge(self, depth: int) -> Graph:
         """All that came from the task before, merged, whatever its path (a nested scope stands for the source)."""

@@ -32,6 +32,7 @@ from dagflow.testing.functions import (
     raise_by_name,
     three,
     together,
+    total,
 )
 from dagflow.testing.witnesses import Log
 from dagflow.work.outcome import Failure
@@ -199,6 +200,28 @@ class Semantics:
             (3, "ValueError", "3 is odd", "fail_odd", 1),
         ]
         assert counts(result, "fail_odd") == (4, 2, 2, 0)
+
+    def test_failures_of_merges(self) -> None:
+        """A merge that fails fails its source task, whatever it closes; taken up, it is a `Failure` of its members."""
+        for of in (None, "task"):
+            failing: Any = Merger(total, of)
+            lost = self.run(Splitter(three) >> failing, [1, 2])
+            assert [(o.status, o.values, str(o.error)) for o in lost.outcomes] == [
+                ("failed", [], "10 is low"),
+                ("done", [63], "None"),
+            ]
+            saved = self.run((Splitter(three) >> failing) | (failing.failures >> TaskManager(_told)), [1, 2])
+            assert [(o.status, o.values) for o in saved.outcomes] == [
+                ("done", [([10, 11, 12], "ValueError", "10 is low", "total", 1)]),
+                ("done", [63]),
+            ]
+        missing = self.run(TaskManager(fail_odd) >> Merger(sum, of="task"), [1, 2])
+        assert [o.status for o in missing.outcomes] == ["failed", "done"]
+        windows = self.run(Merger(len, size=2) >> Merger(total, size=2), range(4))
+        assert [(o.status, str(o.error)) for o in windows.outcomes] == [("failed", "2 is low")] * 4
+        fold = Merger(fail_odd, fold=(add, 0), name="fold")
+        unkept = self.run((Splitter(three) >> fold) | (fold.failures >> TaskManager(_told)), [1])
+        assert unkept.values == [(None, "ValueError", "33 is odd", "fold", 1)]
 
     def test_none_is_a_value(self) -> None:
         """``None`` travels, merges and is returned like anything else."""

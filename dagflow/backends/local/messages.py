@@ -67,12 +67,13 @@ def _pack_piece(piece: Piece, blobs: Blobs, numbers: dict[int, int]) -> tuple[An
     if isinstance(payload, FailurePayload):
         items = []
         for failed in payload.items[low:high]:
-            inner = None
-            if failed.payload is not None:
-                inner, bad = _pack_piece((failed.payload, failed.position, failed.position + 1), blobs, numbers)
+            inner = []
+            for each in failed.pieces:
+                packed, bad = _pack_piece(each, blobs, numbers)
                 if bad:
                     return None, [(0, bad[0][1])]
-            items.append((inner, pack_error(failed.error)))
+                inner.append(packed)
+            items.append((inner, pack_error(failed.error), failed.merged))
         return (items, len(items), 0, len(items)), []
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
@@ -107,9 +108,9 @@ def _unpack_piece(packed: Any, blobs: Blobs, sealed: dict[int, Sealed]) -> Piece
             payload = sealed[number] = Sealed(blobs[number], count)
         return payload, low, high
     items = []
-    for inner, error in number:
-        piece: Any = (None, 0, 0) if inner is None else _unpack_piece(inner, blobs, sealed)
-        items.append(FailedTask(piece[0], piece[1], unpack_error(error)))
+    for inner, error, merged in number:
+        pieces = [_unpack_piece(piece, blobs, sealed) for piece in inner]
+        items.append(FailedTask(pieces, unpack_error(error), merged))
     return FailurePayload(items, len(items), 0), low, high
 
 
