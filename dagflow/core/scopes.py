@@ -170,7 +170,7 @@ class Lineages:
 
 def order_members(runs: list[Run]) -> list[tuple[Payload, int, int]]:
     """The members of one scope in lineage order, as pieces ``(payload, from, to)`` of where their values lie."""
-    if len(runs) > 1:
+    if len(runs) > 1 or (runs and not isinstance(runs[0][1], (int, range))):
         if _siblings(runs):
             runs = sorted(runs, key=_branch)
             return [(payload, low, low + 1) for _, _, payload, low in runs]

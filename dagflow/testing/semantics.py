@@ -344,8 +344,11 @@ class Semantics:
             Point(1, [2]),
         ]
         result = self.run(TaskManager(identity, deduplicate=True), tasks)
-        dropped = [i for i, o in enumerate(result.outcomes) if o.status == "dropped"]
-        assert dropped == [4, 5, 7, 10]
+        done = [i for i, o in enumerate(result.outcomes) if o.status == "done"]
+        # The first of equals wins where tasks come one by one; where several are looked at at once, one of them.
+        first = {3: 3, 4: 3, 0: 0, 5: 0, 6: 6, 7: 6, 9: 9, 10: 9}
+        assert sorted(first.get(i, i) for i in done) == [0, 1, 2, 3, 6, 8, 9]
+        assert self.mode is not None or done == [0, 1, 2, 3, 6, 8, 9]
         assert result.counts["identity"].duplicates == 4
         assert counts(result, "identity") == (11, 7, 0, 4)
 
@@ -356,7 +359,9 @@ class Semantics:
 
         keyed = TaskManager(first_fails, deduplicate=lambda task: task[0])
         again = self.run(keyed, [[1, "bad"], [1, "good"], [1, "late"], [2, "x"]])
-        assert [o.status for o in again.outcomes] == ["failed", "done", "dropped", "done"]
+        assert self.mode is not None or [o.status for o in again.outcomes] == ["failed", "done", "dropped", "done"]
+        assert counts(again, "first_fails")[1] == 2
+        assert again.outcomes[0].status in ("failed", "dropped")
 
     def test_keys_that_cannot_be_made(self) -> None:
         """A key function that raises, whatever it raises, fails its task alone."""

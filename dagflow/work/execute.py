@@ -98,7 +98,8 @@ class Runner:
         """The answers to a job; the last one has ``last`` set."""
         start = perf_counter()
         if self.mark is not None:
-            self.mark[POSITION], self.mark[TOKEN] = UNKNOWN, token
+            self._mark_all(self.mark)
+            self.mark[TOKEN] = token
         if job.kind == "merge":
             answer = self._merge(worker, token, job)
         else:
@@ -153,7 +154,7 @@ class Runner:
                     failures.append((len(out), StopIteration("raised by the function")))
                     out.append(None)
         if mark is not None:
-            mark[POSITION] = UNKNOWN  # what kills the worker from here on, while results are sealed, is not known
+            self._mark_all(mark)
         return out, failures
 
     def _marked(self, mark: memoryview, at: int, out: list[Any], rest: Any) -> None:
@@ -168,7 +169,7 @@ class Runner:
             deque(zip(positions, results), maxlen=0)  # noqa: B905 - positions never end
             return
         for offset, value in enumerate(rest, at):
-            mark[POSITION], mark[SINCE] = offset, monotonic_ns()
+            self._mark_one(mark, offset)
             out.append(self.call(value))
 
     def _watched(self, values: list[Any]) -> tuple[list[Any], Failures]:
@@ -215,7 +216,7 @@ class Runner:
         for at in range(0, len(values), size):
             part = values[at : at + size]
             if self.mark is not None:
-                self.mark[POSITION], self.mark[SINCE] = at, monotonic_ns()
+                self._mark_one(self.mark, at)
             start = perf_counter()
             try:
                 results = self.batch_results(part, self.func(part))
@@ -338,6 +339,8 @@ class Runner:
         assert answer.keys is not None
         of = self.program.key
         for position, value in enumerate(values):
+            if self.mark is not None:
+                self._mark_one(self.mark, position)
             try:
                 answer.keys.append(content_key(value if of is None else of(value)))
             except BaseException as error:
@@ -379,7 +382,12 @@ class Runner:
             batch.end()
 
     def _mark_one(self, mark: memoryview, position: int) -> None:
-        mark[POSITION], mark[SINCE] = position, monotonic_ns()
+        # The time first: whoever reads in between sees a task that has just begun, never one that is late.
+        mark[SINCE], mark[POSITION] = monotonic_ns(), position
+
+    def _mark_all(self, mark: memoryview) -> None:
+        """From here on values are read or sealed: which of them kills the worker is not known."""
+        mark[SINCE], mark[POSITION] = monotonic_ns(), UNKNOWN
 
     # -- merges ---------------------------------------------------------------------------------------
 

@@ -103,8 +103,10 @@ class Threads(Sharing):
     def _add_slot(self) -> None:
         slot = _Slot(self)
         with self.lock:
+            if self.closed:
+                return
             self.slots.append(slot)
-        slot.thread.start()
+            slot.thread.start()
         if self.program.timeout is not None and self.watchdog is None:
             self.watchdog = threading.Thread(target=self._watch, name=f"dagflow {self.program.name} clock", daemon=True)
             self.watchdog.start()

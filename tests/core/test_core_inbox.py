@@ -27,7 +27,7 @@ def envelope(first, count, **more):
 
 def worker(*leases, ready=True, lanes=1, alone=False):
     held = {n: Lease(n, 0, 1, [], [], count, 0.0, count) for n, count in enumerate(leases)}
-    return WorkerState(1, 0, lanes, ready, False, held, sum(leases), alone)
+    return WorkerState(1, 0, lanes, ready, leases=held, load=sum(leases), alone=alone)
 
 
 def popped(box, most):
@@ -66,12 +66,19 @@ class TestQueue:
         box.push(envelope(1, 1, kind="key"))
         assert popped(box, 9) == [[0]]
 
-    @pytest.mark.parametrize("mark", [{"alone": True}, {"accepted": 3}])
-    def test_a_suspect_and_a_split_that_goes_on_travel_by_themselves(self, mark):
+    def test_a_split_that_goes_on_travels_by_itself(self):
         box = inbox()
-        for first, more in enumerate(({}, mark, {})):
+        for first, more in enumerate(({}, {"accepted": 3}, {})):
             box.push(envelope(first, 1, **more))
         assert [popped(box, 9), popped(box, 9), popped(box, 9)] == [[[0]], [[1]], [[2]]]
+
+    def test_suspects_of_one_trial_travel_together_and_with_nobody_else(self):
+        box = inbox()
+        for first, trial in enumerate((0, 1, 1, 2, 0)):
+            box.push(envelope(first, 2, trial=trial))
+        assert popped(box, 9) == [[0, 1]]
+        found = [[index for _, index in tasks_of(e.segments)] for e in box.pop_trial()]
+        assert (found, box.queued, box.bytes) == ([[1, 2], [2, 3]], 4, 32)
 
     def test_one_can_be_taken_out_of_the_middle(self):
         box = inbox()
