@@ -76,7 +76,7 @@ class State:
         """About how many bytes the queued values, and the outputs that nobody has taken yet, take."""
         return self.unread_bytes + sum(node.bytes for node in self.nodes)
 
-    def _tracks(self, node: Inbox, frame: int) -> bool:
+    def _tracks(self, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)
 
     def _inputs(self, lease: Lease) -> list[Piece]:
