@@ -8,29 +8,37 @@ gives the original class back where it came from. cloudpickle takes long to impo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.outcome import Failure, open_error
+from dagflow.work.proof import PROTOCOL, pickled
 from dagflow.work.values import Sealed, Values
 
-_PROTOCOL = 5
+DEPTH_MOST = 8
+"""So many steps into a value the part is looked for that cannot travel."""
+PARTS_MOST = 100
 
 
 def dumps(value: Any) -> bytes:
     """Pickle anything that can be; raises what the pickler raised if it cannot."""
+    return _dumps(value)[0]
+
+
+def _dumps(value: Any) -> tuple[bytes, bool]:
+    """The pickle, and whether it is sure to be readable again."""
+    sure = False
     try:
-        data = pickle.dumps(value, _PROTOCOL)
+        data, sure = pickled(value)
         if b"__main__" not in data:
-            return data
+            return data, sure
     except Exception:  # noqa: BLE001, S110 - whatever plain pickle cannot do, cloudpickle is asked next
         pass
     import cloudpickle
 
-    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL)
-    return by_value
+    return cloudpickle.dumps(value, PROTOCOL), sure
 
 
 def loads(data: bytes) -> Any:
@@ -38,56 +46,132 @@ def loads(data: bytes) -> Any:
     return pickle.loads(data)
 
 
-def seal(values: Sequence[Any]) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
-    """Seal values; those that cannot travel are left out and returned with their error."""
+# -- many values at once --------------------------------------------------------------------------------
+
+
+def seal(values: Sequence[Any], *, prove: bool) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
+    """Seal values; those that cannot travel are left out and returned with their error.
+
+    ``prove``: read back those whose reading runs code of the user's. A worker does so with what its function made,
+    so that whoever made a value that cannot be read is the one who fails; the driver never does.
+    """
     try:
-        return Sealed(dumps(values if isinstance(values, list) else list(values)), len(values)), []
+        return Sealed(_sealed(values if isinstance(values, list) else list(values), prove), len(values)), []
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        if not isinstance(error, Exception) and not isinstance(error, RecursionError):
-            _only_user_exits(error)
+        _only_user_exits(error)
     good: list[Any] = []
     bad: list[tuple[int, PayloadError]] = []
     for position, value in enumerate(values):
         try:
-            dumps(value)
+            _sealed(value, prove)
             good.append(value)
         except BaseException as error:  # noqa: BLE001
-            bad.append((position, PayloadError(f"{_what_fails(value)} cannot be pickled: {_short(error)}")))
+            bad.append((position, _unsealable(value, error, prove)))
     return Sealed(dumps(good), len(good)), bad
 
 
+def _sealed(value: Any, prove: bool) -> bytes:
+    data, sure = _dumps(value)
+    if prove and not sure:
+        loads(data)
+    return data
+
+
+def _unsealable(value: Any, error: BaseException, prove: bool) -> PayloadError:
+    try:
+        dumps(value)
+        return PayloadError(f"{_culprit(value, lambda v: _sealed(v, prove))} cannot be read again: {_short(error)}")
+    except BaseException:  # noqa: BLE001 - the question is only whether it raises
+        return PayloadError(f"{_culprit(value, dumps)} cannot be pickled: {_short(error)}")
+
+
 def _only_user_exits(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):
+    if issubclass(type(error), KeyboardInterrupt):
         raise error
 
 
+class Unreadable(PayloadError):
+    """Some values cannot be read here: ``bad`` says which of those asked for, and why."""
+
+    def __init__(self, bad: dict[int, PayloadError]) -> None:
+        super().__init__(str(next(iter(bad.values()))))
+        self.bad = bad
+
+
 def open_values(payload: Any, low: int = 0, high: int | None = None) -> list[Any]:
-    """Values ``low`` to ``high`` of a payload, as a list of their own."""
+    """Values ``low`` to ``high`` of a payload, as a list of their own. Raises `Unreadable` if not all can be read."""
+    values, bad = read_values(payload, low, high)
+    if bad:
+        raise Unreadable(bad)
+    return values
+
+
+def read_values(payload: Any, low: int = 0, high: int | None = None) -> tuple[list[Any], dict[int, PayloadError]]:
+    """Values ``low`` to ``high`` of a payload, and the errors of those that cannot be read, by their place in them.
+
+    What was pickled together need not be lost together: the place of a value that cannot be read holds None.
+    """
     if isinstance(payload, Values):
-        return list(payload.values[low:high])
+        return list(payload.values[low:high]), {}
     if isinstance(payload, Sealed):
-        values: list[Any] = loads(payload.data)
-        return values if low == 0 and (high is None or high >= len(values)) else values[low:high]
+        try:
+            values: list[Any] = loads(payload.data)
+        except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            _only_user_exits(error)
+            return _read_apart(payload, low, high, error)
+        return (values if low == 0 and (high is None or high >= len(values)) else values[low:high]), {}
     if isinstance(payload, FailurePayload):
-        return [
-            Failure(_failed_input(f), open_error(f.error), f.error.node, f.error.attempts)
-            for f in payload.items[low:high]
-        ]
+        failures = [_failure(item) for item in payload.items[low:high]]
+        bad = {at: error for at, error in enumerate(failures) if isinstance(error, PayloadError)}
+        return [None if at in bad else failure for at, failure in enumerate(failures)], bad
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
 
-def _failed_input(failed: FailedTask) -> Any:
-    values = [value for piece in failed.pieces for value in open_values(*piece)]
-    return values if failed.merged else values[0] if values else None
+def _failure(failed: FailedTask) -> Failure | PayloadError:
+    values: list[Any] = []
+    for piece in failed.pieces:
+        found, bad = read_values(*piece)
+        if bad:
+            return next(iter(bad.values()))
+        values.extend(found)
+    task = values if failed.merged else values[0] if values else None
+    return Failure(task, open_error(failed.error), failed.error.node, failed.error.attempts)
 
 
-def _what_fails(value: Any) -> str:
-    """The innermost part of ``value`` that does not pickle, as a path: ``value['conn'].sock (type socket)``."""
+def _read_apart(
+    payload: Sealed, low: int, high: int | None, error: BaseException
+) -> tuple[list[Any], dict[int, PayloadError]]:
+    """`read_values` where the fast way has failed: at least one value, maybe not one of those asked for, is bad."""
+    from dagflow.work.salvage import Lost, LostFound, salvaged
+
+    try:
+        values = list(salvaged(payload.data)[low:high])
+    except BaseException as second:  # noqa: BLE001 - nothing of it can be read
+        _only_user_exits(second)
+        values = [Lost("unknown", error)] * len(range(payload.count)[low:high])
+    bad: dict[int, PayloadError] = {}
+    for at, value in enumerate(values):
+        try:
+            dumps(value)
+        except LostFound as found:
+            where = _culprit(value, dumps).split(" (type")[0]
+            bad[at] = PayloadError(f"{where} (type {found.lost.told}) cannot be read here: {_short(found.lost.error)}")
+            values[at] = None
+        except BaseException as other:  # noqa: BLE001 - it has been read, and need not be pickled again
+            _only_user_exits(other)
+    return values, bad
+
+
+# -- for people -----------------------------------------------------------------------------------------
+
+
+def _culprit(value: Any, attempt: Callable[[Any], Any]) -> str:
+    """The innermost part of ``value`` for which ``attempt`` raises: ``the value['conn'].sock (type socket.socket)``."""
     path = "the value"
-    for _ in range(8):
+    for _ in range(DEPTH_MOST):
         for step, part in _parts(value):
             try:
-                dumps(part)
+                attempt(part)
             except BaseException:  # noqa: BLE001 - the question is only whether it raises
                 path, value = path + step, part
                 break
@@ -98,11 +182,11 @@ def _what_fails(value: Any) -> str:
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [(f"[{_short(k)}]", v) for k, v in list(value.items())[:100]]
+        return [(f"[{_short(k)}]", v) for k, v in list(value.items())[:PARTS_MOST]]
     if isinstance(value, (list, tuple)):
-        return [(f"[{i}]", v) for i, v in enumerate(value[:100])]
+        return [(f"[{i}]", v) for i, v in enumerate(value[:PARTS_MOST])]
     state = getattr(value, "__dict__", None)
-    return [(f".{name}", part) for name, part in list(state.items())[:100]] if isinstance(state, dict) else []
+    return [(f".{name}", part) for name, part in list(state.items())[:PARTS_MOST]] if isinstance(state, dict) else []
 
 
 def _short(value: object) -> str:

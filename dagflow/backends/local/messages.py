@@ -61,7 +61,7 @@ def _pack_piece(piece: Piece, blobs: Blobs, numbers: dict[int, int]) -> tuple[An
             blobs.append(payload.data)
         return (number, payload.count, low, high), []
     if isinstance(payload, Values):
-        sealed, bad = seal(list(payload.values[low:high]))
+        sealed, bad = seal(list(payload.values[low:high]), prove=False)
         blobs.append(sealed.data)
         return (len(blobs) - 1, sealed.count, 0, sealed.count), bad
     if isinstance(payload, FailurePayload):
@@ -164,6 +164,7 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         answer.ended,
         failures,
         answer.dropped,
+        answer.returned,
         answer.copies,
         answer.keys,
         states,
@@ -173,8 +174,9 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
 
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer:
     """The answer that `pack_answer` packed."""
-    _, last, outputs, ended, failures, dropped, copies, keys, states, seconds = message
+    _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds = message
     answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
+    answer.returned = returned
     answer.outputs = [
         Produced(port, Sealed(blobs[number], count), positions, children)
         for port, number, count, positions, children in outputs
