@@ -19,7 +19,7 @@ from dagflow.core import events as ev
 from dagflow.core.crew import HANDLING_SECONDS
 from dagflow.core.invariants import check
 from dagflow.core.scheduler import Scheduler
-from dagflow.testing.witness import Log
+from dagflow.testing.witnesses import Log
 from dagflow.work.values import live
 
 pytestmark = pytest.mark.timeout(60)
