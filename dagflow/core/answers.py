@@ -216,7 +216,9 @@ class Answers(Splits):
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
             return
-        self._drop_segments(node, lease, segments, [position])
+        self._drop_segments(node, lease, segments, [position], ends=False)
+        for space, indices in segments:  # a split that is tried again may have given children before
+            self._end(self._standing(node, space, split=position in lease.spaces), indices)
         if node.dedup is not None:
             self._keys_done(node, lease, [position])
 

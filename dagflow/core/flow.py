@@ -128,6 +128,12 @@ class Flow(State):
             return
         self._fire_scopes(family, scopes)
 
+    def _standing(self, node: Inbox, space: Space, *, split: bool) -> Account:
+        """Where tasks at ``node`` count; ``split``: in their own scopes, where children of theirs have gone on."""
+        if split and self._tracks(node.plan.split_frame):
+            return Account(self.lineages.family(node.plan.split_frame, space, 0), None)
+        return self.lineages.account(space, node.index)
+
     def _failed(
         self,
         node: Inbox,
@@ -149,11 +155,7 @@ class Flow(State):
         record = _final(error, node.plan.name, attempts)
         value = given[0] if given and node.merge is None else None
         self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value))
-        tracked = split and self._tracks(node, node.plan.split_frame)
-        if tracked:
-            account = Account(self.lineages.family(node.plan.split_frame, space, 0), None)
-        else:
-            account = self.lineages.account(space, node.index)
+        account = self._standing(node, space, split=split)
         port = node.plan.failures
         if port is not None:
             self._to_failures(node, port, space, index, record, given)
