@@ -54,7 +54,3 @@ class Waiting:
         """Forget all of them."""
         self._heap.clear()
         self.at_node.clear()
-
-    def envelopes(self) -> list[tuple[int, Envelope]]:
-        """All that wait, in no order."""
-        return [(node, envelope) for _, _, node, envelope in self._heap]
