@@ -103,7 +103,9 @@ class Answers(Splits):
             port = node.plan.ports[produced.port]
             positions = produced.positions
             if port.drop:
-                single = [p for p in (positions if positions is not None else ended) if p not in several]
+                given = positions if positions is not None else ended
+                node.sent[port.index] += len(given)
+                single = [p for p in given if p not in several]
                 dropped += len(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)
             elif positions is None:
