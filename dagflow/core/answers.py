@@ -29,6 +29,8 @@ class Answers(Splits):
             return
         node = self.nodes[lease.node]
         kind = lease.envelopes[0].kind
+        node.cpu += answer.cpu
+        lease.visit = lease.visited(answer.times) if answer.times is not None else None
         if answer.returned:
             self._requeue(node, lease, answer.returned)
         if kind == "key":
@@ -48,7 +50,9 @@ class Answers(Splits):
             for position, error, may_retry in answer.failures:
                 self._attempt_failed(node, lease, position, error, may_retry)
             self._settle(node, lease, answer, ended)
-        node.learn(lease.count if answer.last and lease.ended is None else len(answer.ended or ()), answer.seconds)
+        count = lease.count if answer.last and lease.ended is None else len(answer.ended or ())
+        node.learn(count, answer.seconds, lease.spent)
+        lease.spent = 0.0 if count else lease.spent + answer.seconds
         if answer.last:
             self._release(lease)
 
@@ -141,6 +145,7 @@ class Answers(Splits):
                     answer.seconds,
                     self._inputs(lease),
                     None if whole else list(ended),
+                    lease.visit,
                 )
             )
         if node.dedup is not None:
@@ -204,15 +209,16 @@ class Answers(Splits):
             members = self._close_group(node, lease, position)
             node.counts.succeeded += members
         if final:
+            segments = take(lease.segments, final)
             self._out.append(
-                do.TasksEnded(node.index, "succeeded", take(lease.segments, final), len(final), answer.seconds)
+                do.TasksEnded(node.index, "succeeded", segments, len(final), answer.seconds, [], final, lease.visit)
             )
 
     def _dropped(self, node: Inbox, lease: Lease, position: int) -> None:
         segments = take(lease.segments, [position])
         if lease.envelopes[0].kind == "merge":
             node.counts.dropped += self._close_group(node, lease, position)
-            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1))
+            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1, 0.0, [], [position], lease.visit))
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
             return
@@ -226,7 +232,9 @@ class Answers(Splits):
         count = count_of(segments)
         node.counts.dropped += count
         if count:
-            self._out.append(do.TasksEnded(node.index, "dropped", segments, count, 0.0, self._inputs(lease), positions))
+            self._out.append(
+                do.TasksEnded(node.index, "dropped", segments, count, 0.0, self._inputs(lease), positions, lease.visit)
+            )
         if ends:
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
@@ -256,8 +264,7 @@ class Answers(Splits):
             node.push(envelope, first=True)
             self.in_flight += envelope.count
         for position, error, _ in answer.failures:
-            envelope, at = lease.find(position)
-            self._final_failure(node, envelope, at, error)
+            self._final_failure(node, lease, position, error)
         node.leased -= lease.left
         self.in_flight -= lease.left
         worker = self.workers.get(lease.worker)

@@ -12,7 +12,9 @@ from dagflow.core.envelope import (
     ErrorRecord,
     Lease,
 )
+from dagflow.core.ids import tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.visits import Times
 from dagflow.errors import BackendError
 
 MAX_CRASHES: Final = 3
@@ -35,6 +37,7 @@ class Crew(Answers):
         if worker is not None:
             worker.ready = True
             worker.killable = event.killable
+            worker.pid = event.pid
             self.nodes[worker.node].failed_starts = 0
 
     def _forget(self, worker: WorkerState) -> list[Lease]:
@@ -101,13 +104,22 @@ class Crew(Answers):
     def _blame(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
         envelope, at = lease.find(position)
         crashes = envelope.crashes + 1
+        # When it began is known only to the lease: the worker took its clock with it.
+        lease.visit = visit = lease.visited(Times((lease.since,), (self.now,), (position,)))
         if error.kind == "died" and crashes < MAX_CRASHES:
             again = envelope.only(at)
             again.crashes, again.alone = crashes, True
             self._carry_split(lease, position, again)
             self._reset_fold(again)
+            again.arrived = self.now
             node.push(again, first=True)
             self.in_flight += 1
+            space, index = next(iter(tasks_of(again.segments)))
+            self._out.append(
+                do.TaskFailed(
+                    node.index, space, index, error, visit.attempt, 0.0, self._input(envelope, at), visit, position
+                )
+            )
             return
         if error.kind == "died":
             text = f"{error.message}, {crashes} times in {crashes} workers; it is not tried again"
@@ -147,6 +159,7 @@ class Crew(Answers):
             return
         self._out.append(do.StopWorker(worker.number, kill=True))
         leases = self._forget(worker)
+        lease.since = event.since
         text = f"ran longer than the timeout of {timeout:g} s; its worker was killed and replaced"
         error = ErrorRecord("timeout", "TaskTimeout", text)
         self._take_back(node, leases, (event.token, event.position), error, node.plan.retries_timeout)
@@ -202,6 +215,7 @@ class Crew(Answers):
         segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
         count = sum(e.count for e in envelopes)
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, self.now, count)
+        lease.pid = worker.pid
         for envelope in envelopes:
             for group in envelope.groups or ():
                 if group.fold is not None:

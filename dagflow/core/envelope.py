@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 from dagflow.core.ids import Segment, Space, slice_segments
+from dagflow.core.visits import Times, Visit
 
 
 class Payload(Protocol):
@@ -100,6 +101,7 @@ class Envelope:
     ``run``: values ``low`` to ``low + count`` of ``payload``. ``key``: the same, to be asked for their
     deduplication keys first. ``merge``: one `Group` per task. ``accepted``: for a Splitter, how many children
     of each task (by position) were accepted in earlier attempts. ``alone``: suspected of killing workers.
+    ``arrived``: when they came into the queue (again, if they are tried again).
     """
 
     kind: Kind
@@ -114,6 +116,7 @@ class Envelope:
     child_space: Space | None = None
     keys: list[bytes] | None = None
     alone: bool = False
+    arrived: float = 0.0
 
     @property
     def size(self) -> int:
@@ -135,6 +138,7 @@ class Envelope:
             self.attempt,
             self.crashes,
             keys=self.keys[:count] if self.keys is not None else None,
+            arrived=self.arrived,
         )
         self.segments = slice_segments(self.segments, count, self.count)
         self.count -= count
@@ -160,6 +164,7 @@ class Envelope:
             self.child_space,
             [self.keys[position]] if self.keys is not None else None,
             self.alone,
+            self.arrived,
         )
 
 
@@ -168,7 +173,9 @@ class Lease:
     """Envelopes given to a worker and not yet answered. Positions count through all of them.
 
     ``ended`` is None until the first partial answer; ``children`` numbers, per position, the children that a
-    Splitter's task has had accepted, ``spaces`` their spaces.
+    Splitter's task has had accepted, ``spaces`` their spaces. ``visit``: what its last answer said of when.
+    ``since``: when it came to be the first at its worker; ``pid``: the worker's process;
+    ``spent``: seconds it has worked since a task of it ended.
     """
 
     token: int
@@ -185,6 +192,15 @@ class Lease:
     owed: int = 0
     starts: list[int] | None = None
     deadline: float | None = None
+    pid: int = 0
+    spent: float = 0.0
+    visit: Visit | None = None
+
+    def visited(self, times: Times) -> Visit:
+        """The worker's stay at it, when the worker said ``times``."""
+        first = self.envelopes[0]
+        arrived = [(e.count, e.arrived) for e in self.envelopes]
+        return Visit(self.worker, self.pid, first.attempt + first.crashes + 1, arrived, times)
 
     def find(self, position: int) -> tuple[Envelope, int]:
         """The envelope that holds ``position``, and the position in it."""

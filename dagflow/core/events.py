@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagflow.core.envelope import ErrorRecord, Payload
+from dagflow.core.visits import Times
 
 
 @dataclass(slots=True)
@@ -28,10 +29,14 @@ class SourceEnded:
 
 @dataclass(slots=True)
 class WorkerUp:
-    """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside."""
+    """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside.
+
+    ``pid``: the process that it is in (0: not known).
+    """
 
     worker: int
     killable: bool = False
+    pid: int = 0
 
 
 @dataclass(slots=True)
@@ -80,7 +85,9 @@ class Answer:
     ``ended``: positions whose task succeeded (None: all that are not in ``failures`` or ``dropped``).
     ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
     ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
-    ``states``: accumulated values of folds, by position.
+    ``states``: accumulated values of folds, by position. ``seconds``: what was spent in the node's function;
+    ``cpu``: seconds of processor time since the worker's last answer, where it is a process of its own.
+    ``times``: when each task ran, in a traced run.
     """
 
     worker: int
@@ -95,6 +102,8 @@ class Answer:
     keys: list[bytes | None] | None = None
     states: dict[int, Any] | None = None
     seconds: float = 0.0
+    cpu: float = 0.0
+    times: Times | None = None
 
     def renumber(self, positions: list[int]) -> None:
         """Make an answer that was worked out for some tasks of a lease speak of their ``positions`` in it."""

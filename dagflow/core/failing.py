@@ -10,7 +10,7 @@ from dagflow.core.envelope import (
     Group,
     Lease,
 )
-from dagflow.core.ids import Space, take, tasks_of
+from dagflow.core.ids import take, tasks_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold
 from dagflow.core.retrying import backoff
@@ -31,9 +31,8 @@ class Failing(Duplicates):
             delay = backoff(node.plan, again.attempt, hash((space.lineage(index), node.index)))
             self.waiting.put(self.now + delay, node.index, again)
             node.counts.retried += 1
-            self._out.append(
-                do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, self._input(envelope, at))
-            )
+            tried, piece = envelope.attempt + 1, self._input(envelope, at)
+            self._out.append(do.TaskFailed(node.index, space, index, error, tried, delay, piece, lease.visit, position))
             return
         if group is not None:
             if group.fold is not None:
@@ -42,9 +41,9 @@ class Failing(Duplicates):
             node.counts.failed += group.members
             space, index = next(iter(tasks_of(take(lease.segments, [position]))))
             piece = group.pieces[0] if group.pieces else None
-            self._failed(node, space, index, error, envelope.attempt + 1, piece)
+            self._failed(node, space, index, error, envelope.attempt + 1, piece, visit=lease.visit, position=position)
             return
-        self._final_failure(node, envelope, at, error, lease.spaces.get(position))
+        self._final_failure(node, lease, position, error)
 
     def _carry_split(self, lease: Lease, position: int, again: Envelope) -> None:
         """A split that is tried again goes on after its last accepted child."""
@@ -62,12 +61,11 @@ class Failing(Duplicates):
         fold.attempt = attempts - 1
         self._step(node, fold)
 
-    def _final_failure(
-        self, node: Inbox, envelope: Envelope, at: int, error: ErrorRecord, children: Space | None = None
-    ) -> None:
+    def _final_failure(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord) -> None:
+        envelope, at = lease.find(position)
         node.counts.failed += 1
         space, index = next(iter(tasks_of(take(envelope.segments, [at]))))
-        space_of_children = children or envelope.child_space
+        space_of_children = lease.spaces.get(position) or envelope.child_space
         if envelope.keys is not None:
             self._key_failed(node, envelope.keys[at])
         self._failed(
@@ -78,6 +76,8 @@ class Failing(Duplicates):
             envelope.attempt + 1,
             self._input(envelope, at),
             split=space_of_children is not None,
+            visit=lease.visit,
+            position=position,
         )
 
     def _requeue(self, node: Inbox, lease: Lease, positions: list[int], *, alone: bool = False) -> None:

@@ -18,6 +18,7 @@ from dagflow.core.ids import ROOT, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.scopes import Account, Family
 from dagflow.core.state import State
+from dagflow.core.visits import Visit
 from dagflow.graph.plan import PortPlan
 
 
@@ -107,7 +108,7 @@ class Flow(State):
             node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
-            node.push(Envelope(kind, segments, count, payload, low))
+            node.push(Envelope(kind, segments, count, payload, low, arrived=self.now))
             self.in_flight += count
         else:
             self._members_arrive(node, segments, payload, low)
@@ -139,15 +140,17 @@ class Flow(State):
         input_piece: Piece | None,
         *,
         split: bool = False,
+        visit: Visit | None = None,
+        position: int = 0,
     ) -> None:
         """A task has failed finally: to the failures port, else a tombstone in its scope, else its root has failed.
 
         ``split``: a Splitter that failed after some of its children had gone on; its own scope is open, and the
-        failure is a missing member of that.
+        failure is a missing member of that. ``visit``, ``position``: where a worker was asked, its stay.
         """
         attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
         record = _final(error, node.plan.name, attempts)
-        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, input_piece))
+        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, input_piece, visit, position))
         tracked = split and self._tracks(node, node.plan.split_frame)
         if tracked:
             account = Account(self.lineages.family(node.plan.split_frame, space, 0), None)

@@ -42,6 +42,7 @@ class WorkerState:
     lanes: int
     ready: bool = False
     killable: bool = False
+    pid: int = 0
     leases: dict[int, Lease] = field(default_factory=dict)
     load: int = 0
     alone: bool = False
@@ -69,7 +70,7 @@ class Inbox:
         self.phase: Phase = "open"
         self.counts = Counts()
         self.sent = [0] * (1 + max(port.index for port in (*plan.ports, plan.failures) if port is not None))
-        self.seconds = 0.0
+        self.seconds = self.cpu = 0.0
         self.cost: float | None = None
         self.reach = 1
         self.value_bytes: float | None = None
@@ -148,12 +149,12 @@ class Inbox:
         """How many values those that feed it should put in one payload."""
         return max(1, min(4 * self.want(), ENVELOPE_TASKS)) if self.lanes == 1 else 64
 
-    def learn(self, count: int, seconds: float) -> None:
-        """Take in that ``count`` tasks took ``seconds`` of a worker's time."""
+    def learn(self, count: int, seconds: float, before: float = 0.0) -> None:
+        """Take in that ``count`` tasks took ``seconds`` of a worker's time, and ``before``, known already."""
         self.seconds += seconds
         if self.lanes > 1 or count <= 0:
             return
-        cost = seconds / count
+        cost = (before + seconds) / count
         self.reach = max(self.reach, min(count, ENVELOPE_TASKS))
         # Rising costs are believed faster than falling ones: a slow task in a big envelope is what hurts.
         weight = 0.5 if self.cost is None or cost > self.cost else 0.25

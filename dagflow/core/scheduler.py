@@ -97,6 +97,7 @@ class Scheduler(Crew):
     def _turn(self) -> None:
         if self.stopping is None:
             for number, envelope in self.waiting.due(self.now):
+                envelope.arrived = self.now
                 self.nodes[number].push(envelope, first=True)
                 self.in_flight += envelope.count
             for node in self.nodes:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from dagflow.core.commands import SPLIT_CREDIT
 from dagflow.core.events import Answer
+from dagflow.core.visits import Times
 from dagflow.graph.marks import DROP
 from dagflow.graph.signature import makes_instances
+from dagflow.work.clock import Clock, span
 from dagflow.work.execute import Children, Failures, Runner, children_of, load, timed_out
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from dagflow.work.program import Program
 
 Post = Callable[[Answer], None]
+Done = tuple[int, Any, BaseException | None, float, float]
+"""A task that has ended: its position, its result or error, when it began and when it ended."""
 
 
 class Sequential:
@@ -74,13 +78,14 @@ class Sequential:
 class _Lease:
     """A job that several threads or coroutines work on, and what has ended of it since the last answer."""
 
-    __slots__ = ("credit", "done", "job", "left", "token", "values")
+    __slots__ = ("credit", "done", "job", "left", "since", "token", "values")
 
     def __init__(self, token: int, job: Job, values: list[Any]) -> None:
         self.token, self.job, self.values = token, job, values
         self.left = len(values)
-        self.done: list[tuple[int, Any, BaseException | None, float]] = []
+        self.done: list[Done] = []
         self.credit: Any = None
+        self.since = 0.0
 
 
 class _Sharing:
@@ -118,7 +123,7 @@ class _Sharing:
                 del self.leases[lease.token]
         return answers
 
-    def _answer(self, lease: _Lease, done: list[tuple[int, Any, BaseException | None, float]]) -> Answer:
+    def _answer(self, lease: _Lease, done: list[Done]) -> Answer:
         """One answer for some tasks of a lease: made for these alone, then renumbered to their positions."""
         positions = [d[0] for d in done]
         failures: Failures = [(at, d[2]) for at, d in enumerate(done) if d[2] is not None]
@@ -132,11 +137,13 @@ class _Sharing:
         )
         answer.renumber(positions)
         answer.last = not lease.left
-        answer.seconds = sum(d[3] for d in done)
+        answer.seconds = sum(d[4] - d[3] for d in done)
+        if self.runner.traced:
+            answer.times = Times([d[3] for d in done], [d[4] for d in done], positions)
         return answer
 
 
-def _position(done: tuple[int, Any, BaseException | None, float]) -> int:
+def _position(done: Done) -> int:
     return done[0]
 
 
@@ -252,7 +259,7 @@ class Threads(_Sharing):
             self.credits.pop(token, None)
         slot.since = 0.0
 
-    def finished(self, lease: _Lease, ended: tuple[int, Any, BaseException | None, float]) -> None:
+    def finished(self, lease: _Lease, ended: Done) -> None:
         """A task has ended: post it, with whatever else has ended, unless somebody is posting already."""
         lease.done.append(ended)
         while self.posting.acquire(blocking=False):
@@ -288,7 +295,8 @@ class Threads(_Sharing):
             slot.task = None
             self.slots.remove(slot)
         self._add_slot()
-        self.finished(task.lease, (task.position, None, timed_out(timeout), timeout))
+        now = monotonic()
+        self.finished(task.lease, (task.position, None, timed_out(timeout), now - timeout, now))
 
 
 class _Slot:
@@ -330,8 +338,8 @@ class _One:
         self.pool, self.lease, self.position = pool, lease, position
 
     def __call__(self, slot: _Slot) -> None:
-        start = perf_counter()
-        slot.task, slot.since = self, monotonic()
+        start = monotonic()
+        slot.task, slot.since = self, start
         result: Any = None
         failure: BaseException | None = None
         try:
@@ -342,7 +350,7 @@ class _One:
             late = slot.abandoned  # the watchdog has answered for this task
             slot.task, slot.since = None, 0.0
         if not late:
-            self.pool.finished(self.lease, (self.position, result, failure, perf_counter() - start))
+            self.pool.finished(self.lease, (self.position, result, failure, start, monotonic()))
 
 
 class Loop(_Sharing):
@@ -427,14 +435,14 @@ class Loop(_Sharing):
         task.add_done_callback(self.kept.discard)
 
     async def _one(self, lease: _Lease, position: int) -> None:
-        start = perf_counter()
+        start = monotonic()
         result: Any = None
         failure: BaseException | None = None
         try:
             result = await self._result(lease.values[position])
         except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
             failure = error
-        lease.done.append((position, result, failure, perf_counter() - start))
+        lease.done.append((position, result, failure, start, monotonic()))
         self.active -= 1
         self._fill()
         if not self.flushing:
@@ -473,7 +481,12 @@ class Loop(_Sharing):
 
     async def _whole(self, token: int, job: Job) -> None:
         """A merge or a batch: the function may be async here too."""
-        self.post(await self._awaited(token, job))
+        start = monotonic()
+        answer = await self._awaited(token, job)
+        answer.seconds = monotonic() - start
+        if self.runner.traced and answer.times is None:
+            answer.times = span(start, job.count)
+        self.post(answer)
 
     async def _awaited(self, token: int, job: Job) -> Answer:
         runner = self.runner
@@ -485,15 +498,20 @@ class Loop(_Sharing):
             out: list[Any] = []
             failures: Failures = []
             size = self.program.batch_size or 1
+            clock = Clock()
             for at in range(0, len(values), size):
                 part = values[at : at + size]
+                start = monotonic()
                 try:
                     results = runner.batch_results(part, await self._result(part))
                 except BaseException as error:  # noqa: BLE001
                     failures.extend((at + i, error) for i in range(len(part)))
                     results = [None] * len(part)
                 out.extend(results)
-            return runner.answer(self.worker, token, values, out, failures)
+                clock.add(start, monotonic(), len(part))
+            answer = runner.answer(self.worker, token, values, out, failures)
+            answer.times = clock.times() if runner.traced else None
+            return answer
         if job.kind == "merge" and runner.program.fold is None:
             return await self._merge(token, job)
         return next(runner.run(self.worker, token, job))
@@ -502,7 +520,9 @@ class Loop(_Sharing):
         runner, opened = self.runner, {}  # type: ignore[var-annotated]
         out: list[Any] = []
         failures: Failures = []
+        clock = Clock()
         for position, group in enumerate(job.groups):
+            clock.begin()
             result: Any = None
             try:
                 members = runner.members(group.pieces, opened)
@@ -512,7 +532,10 @@ class Loop(_Sharing):
             except BaseException as error:  # noqa: BLE001
                 failures.append((position, error))
             out.append(result)
-        return runner.answer(self.worker, token, [None] * len(out), out, failures)
+            clock.end()
+        answer = runner.answer(self.worker, token, [None] * len(out), out, failures)
+        answer.times = clock.times() if runner.traced else None
+        return answer
 
     # -- splits ---------------------------------------------------------------------------------------
 
@@ -532,6 +555,7 @@ class Loop(_Sharing):
         lease.credit = asyncio.Semaphore(SPLIT_CREDIT)
         cut = max(1, min(lease.job.cuts.values(), default=1024))
         batch = Children(self.runner, self.worker, lease.token, cut)
+        lease.since = monotonic()
         for position, value in enumerate(lease.values):
             batch.begin(position, lease.job.skip.get(position, 0))
             try:
@@ -551,7 +575,9 @@ class Loop(_Sharing):
             else:
                 batch.end()
         self.leases.pop(lease.token, None)
-        self.post(batch.last())
+        last = batch.last()
+        last.seconds = monotonic() - lease.since
+        self.post(last)
 
     async def _async_children(self, batch: Children, lease: _Lease, given: Any) -> None:
         skip = batch.skip
@@ -565,9 +591,11 @@ class Loop(_Sharing):
                     await self._send(lease, answer)
 
     async def _send(self, lease: _Lease, answer: Answer) -> None:
+        answer.seconds = monotonic() - lease.since
         self.post(answer)
         for _ in answer.outputs:
             await lease.credit.acquire()
+        lease.since = monotonic()
 
 
 def _retrieve(task: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from time import process_time
 from typing import Any
 
 from dagflow.backends.local.messages import pack_answer, unpack_job
@@ -35,7 +36,13 @@ def work(socket_fd: int, page_fd: int) -> int:
     _, message, blobs = first
     lock = threading.Lock()
 
+    spent = process_time()
+
     def post(answer: Answer) -> None:
+        nonlocal spent
+        with lock:
+            now = process_time()
+            answer.cpu, spent = now - spent, now
         packed, parts = pack_answer(answer)
         with lock:
             send_blocking(sock, pack(answer.token, packed, parts))
@@ -50,7 +57,7 @@ def work(socket_fd: int, page_fd: int) -> int:
         text = traceback.format_exc(limit=-5)
         send_blocking(sock, pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
         return 1
-    send_blocking(sock, pack(0, ("up",), []))
+    send_blocking(sock, pack(0, ("up", os.getpid()), []))
     try:
         host.serve(inbox)
     except ConnectionError:
