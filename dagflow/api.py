@@ -18,6 +18,8 @@ from dagflow.core.scheduler import Scheduler
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.log import FailureLog
+from dagflow.observe.sampling import sample_of
+from dagflow.observe.tracer import Tracer
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
@@ -54,6 +56,7 @@ def run(
     ordered: bool = True,
     fail_fast: bool = False,
     show_progress: bool = False,
+    trace: bool | float = False,
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
@@ -67,6 +70,7 @@ def run(
         ordered: results are in source order anyway; kept for symmetry with `stream`.
         fail_fast: the first finally failed task ends the run with `RunFailed`.
         show_progress: a bar per node on stderr.
+        trace: remember what happened to each task (`RunResult.trace`), or to a fraction of them, always the same.
         max_in_flight: tasks queued and running at once; default: as many as keep the workers busy.
         max_bytes: what their values may take, a number of bytes or a text such as ``"500MB"``.
         logger: a `TaskLogger`, or any observer; None writes no file.
@@ -77,7 +81,7 @@ def run(
         Whatever the source raised, after all that it had given before has ended.
     """
     del ordered
-    live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger)
+    live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger, trace=trace)
     with _Interrupts(live):
         live.turn_to_end()
     return live.result()
@@ -91,6 +95,7 @@ def stream(
     ordered: bool = False,
     fail_fast: bool = False,
     show_progress: bool = False,
+    trace: bool | float = False,
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
@@ -102,7 +107,7 @@ def stream(
     """
     live = _Live(
         graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger,
-        sink_room=SINK_ROOM, ordered=ordered,
+        trace=trace, sink_room=SINK_ROOM, ordered=ordered,
     )  # fmt: skip
     return _outputs(live)
 
@@ -299,6 +304,7 @@ class _Live:
         max_bytes: int | str,
         logger: Any,
         *,
+        trace: bool | float = False,
         sink_room: int | None = None,
         ordered: bool = False,
     ) -> None:
@@ -306,6 +312,10 @@ class _Live:
         self.graph, self.plan = graph, plan
         by_name = {name: node for node, name in graph.names.items()}
         programs = [Program.of(by_name[node.name], node) for node in plan.nodes]
+        sample = sample_of(trace)
+        self.tracer = Tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
+        for program in programs:
+            program.traced = sample is not None
         if max_in_flight is not None and (isinstance(max_in_flight, bool) or max_in_flight < 1):
             raise ValueError(f"max_in_flight must be a whole number of at least 1, not {max_in_flight!r}")
         scheduler = Scheduler(
@@ -325,7 +335,7 @@ class _Live:
             _backend(backend),
             source,
             scheduler,
-            observers=Bus(_observers(graph, show_progress, logger)),
+            observers=Bus([*_observers(graph, show_progress, logger), *([self.tracer] if self.tracer else [])]),
             keep=self.collector.source.add,
             facts=self._facts,
         )
@@ -409,7 +419,7 @@ class _Live:
         """The result; raises what ended the run badly, with the result so far as its ``result`` attribute."""
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
-        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members())
+        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer)
         try:
             self.raise_if_broken()
         except BaseException as error:
@@ -458,6 +468,7 @@ def _defaults(options: dict[str, Any]) -> dict[str, Any]:
     known = {
         "fail_fast": False,
         "show_progress": False,
+        "trace": False,
         "max_in_flight": None,
         "max_bytes": "1GB",
         "logger": None,
