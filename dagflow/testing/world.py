@@ -100,7 +100,7 @@ class World:
 
     def mortal(self) -> list[FakeWorker]:
         """The workers that may die now."""
-        return [w for w in self.workers.values() if w.up] if self.deaths else []
+        return [w for w in self.workers.values() if w.up] if self.deaths > 0 else []
 
     def kill(self, worker: FakeWorker) -> ev.Event:
         """Let a worker die; sometimes what it was about to say arrives later all the same."""
