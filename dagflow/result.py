@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Segment
+from dagflow.observe.case import case_of
 from dagflow.observe.export import export
 from dagflow.observe.traces import NOT_TRACED, Traces
+from dagflow.observe.verdict import verdict
 from dagflow.work.canonical import content_key
 from dagflow.work.codec import open_values
 from dagflow.work.outcome import open_error
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from dagflow.core.inbox import Counts
     from dagflow.graph.plan import Plan
+    from dagflow.observe.case import Case
     from dagflow.observe.trace import Trace
     from dagflow.observe.tracer import Tracer
     from dagflow.protocols import Snapshot
@@ -202,6 +205,7 @@ class RunResult:
         snapshot: Snapshot,
         held: Sequence[Segment],
         tracer: Tracer | None = None,
+        case: Case | None = None,
     ) -> None:
         self._collector = collector
         self._plan = collector.plan
@@ -210,6 +214,7 @@ class RunResult:
         self.snapshot = snapshot
         self._fates = _Fates(collector, held)
         self._tracer = tracer
+        self._case = case if case is not None else case_of(collector.plan, snapshot)
         self._outcomes: list[Outcome] | None = None
         self._places: dict[Any, int] | None = None
         self._errors: dict[int, BaseException] = {}
@@ -387,8 +392,12 @@ class RunResult:
         found: Counter[Status] = Counter(o.status for o in self.outcomes)
         return dict(found)
 
+    def explain(self) -> str:
+        """The verdict: its first line says what limits the run and why, the next what more workers would bring."""
+        return verdict(self._case)
+
     def summary(self) -> str:
-        """A table: what each node received and what became of it, seconds of work, tasks a second."""
+        """A table: what each node received and what became of it, seconds of work, tasks a second; the verdict."""
         return summary_of(self)
 
     def __len__(self) -> int:
@@ -431,7 +440,7 @@ def summary_of(result: RunResult) -> str:
     ]
     ends = ", ".join(f"{n:,} {status}" for status, n in sorted(result.statuses().items()))
     total = f"{len(result):,} source tasks in {result.snapshot.elapsed:.2f} s: {ends or 'none'}"
-    return "\n".join([*lines, total])
+    return "\n".join([*lines, total, result.explain()])
 
 
 def _start(part: tuple[int, int, Output]) -> int:

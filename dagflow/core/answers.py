@@ -30,6 +30,7 @@ class Answers(Splits):
         node = self.nodes[lease.node]
         kind = lease.envelopes[0].kind
         node.cpu += answer.cpu
+        node.stalled += answer.stalled
         lease.visit = lease.visited(answer.times) if answer.times is not None else None
         if answer.returned:
             self._requeue(node, lease, answer.returned)

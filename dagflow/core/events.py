@@ -86,7 +86,8 @@ class Answer:
     ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
     ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
     ``states``: accumulated values of folds, by position. ``seconds``: what was spent in the node's function;
-    ``cpu``: seconds of processor time since the worker's last answer, where it is a process of its own.
+    ``cpu``, ``stalled``: seconds since its last answer that the worker, where it is a process of its own, had a
+    processor, and could have used one and had none.
     ``times``: when each task ran, in a traced run.
     """
 
@@ -103,6 +104,7 @@ class Answer:
     states: dict[int, Any] | None = None
     seconds: float = 0.0
     cpu: float = 0.0
+    stalled: float = 0.0
     times: Times | None = None
 
     def renumber(self, positions: list[int]) -> None:

@@ -70,7 +70,7 @@ class Inbox:
         self.phase: Phase = "open"
         self.counts = Counts()
         self.sent = [0] * (1 + max(port.index for port in (*plan.ports, plan.failures) if port is not None))
-        self.seconds = self.cpu = 0.0
+        self.seconds = self.cpu = self.stalled = 0.0
         self.cost: float | None = None
         self.reach = 1
         self.value_bytes: float | None = None

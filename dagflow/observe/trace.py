@@ -210,11 +210,11 @@ def _line(hop: Hop, wide: int) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration for people: ``1.2 s``, ``3.4 ms``, ``56 us``."""
+    """A duration for people: ``1.2 s``, ``3.4 ms``, ``56 us``, ``78 ns``."""
     if value >= 100:
         return f"{value:.0f} s"
     if value >= 0.9995:
         return f"{value:.1f} s"
     if value >= 0.0009995:
         return f"{value * 1e3:.1f} ms"
-    return f"{value * 1e6:.0f} us"
+    return f"{value * 1e6:.0f} us" if value >= 0.9995e-6 or not value else f"{value * 1e9:.0f} ns"

@@ -170,13 +170,14 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         states,
         answer.seconds,
         answer.cpu,
+        answer.stalled,
         _pack_times(answer.times, blobs),
     ), blobs
 
 
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer:
     """The answer that `pack_answer` packed."""
-    _, last, outputs, ended, failures, dropped, copies, keys, states, seconds, cpu, times = message
+    _, last, outputs, ended, failures, dropped, copies, keys, states, seconds, cpu, stalled, times = message
     answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
     answer.outputs = [
         Produced(port, Sealed(blobs[number], count), positions, children)
@@ -185,7 +186,7 @@ def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer
     answer.failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
         answer.states = {p: Sealed(blobs[number], 1) for p, number in states.items()}
-    answer.cpu = cpu
+    answer.cpu, answer.stalled = cpu, stalled
     if times is not None:
         starts, ends, positions = times
         answer.times = Times(blobs[starts], None if ends is None else blobs[ends], positions)

@@ -8,10 +8,10 @@ import signal
 import socket
 import sys
 import threading
-from time import process_time
 from typing import Any
 
 from dagflow.backends.local.messages import pack_answer, unpack_job
+from dagflow.backends.local.usage import Usage
 from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
@@ -36,13 +36,11 @@ def work(socket_fd: int, page_fd: int) -> int:
     _, message, blobs = first
     lock = threading.Lock()
 
-    spent = process_time()
+    usage = Usage()
 
     def post(answer: Answer) -> None:
-        nonlocal spent
         with lock:
-            now = process_time()
-            answer.cpu, spent = now - spent, now
+            answer.cpu, answer.stalled = usage.since()
         packed, parts = pack_answer(answer)
         with lock:
             send_blocking(sock, pack(answer.token, packed, parts))
