@@ -103,7 +103,7 @@ class Answers(Splits):
         """Results of tasks (or routed tasks) go on."""
         several = {p for p, n in answer.copies.items() if n != 1}
         opened = self._open_routed(node, lease, ended)
-        dropped = 0
+        dropped: set[int] = set()
         for produced in answer.outputs:
             port = node.plan.ports[produced.port]
             positions = produced.positions
@@ -111,7 +111,7 @@ class Answers(Splits):
                 given = positions if positions is not None else ended
                 node.sent[port.index] += len(given)
                 single = [p for p in given if p not in several]
-                dropped += len(single)
+                dropped.update(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)
             elif positions is None:
                 assert not several
@@ -132,20 +132,20 @@ class Answers(Splits):
             for position in several:
                 for space, indices in take(lease.segments, [position]):
                     self._end(self.lineages.account(space, node.index), indices)
-        done = len(ended) - dropped
-        node.counts.succeeded += done
-        if done:
-            whole = len(ended) == lease.count
-            segments = lease.segments if whole else take(lease.segments, ended)
+        done = [p for p in ended if p not in dropped] if dropped else ended
+        node.counts.succeeded += len(done)
+        if len(done):
+            whole = len(done) == lease.count
+            segments = lease.segments if whole else take(lease.segments, done)
             self._out.append(
                 do.TasksEnded(
                     node.index,
                     "succeeded",
                     segments,
-                    done,
+                    len(done),
                     answer.seconds,
                     self._inputs(lease),
-                    None if whole else list(ended),
+                    None if whole else list(done),
                     lease.visit,
                 )
             )

@@ -23,7 +23,8 @@ VALUES_BYTES: Final = 64 << 20
 BUCKET: Final = 256
 """Source tasks are looked up by so many at a time."""
 
-DONE, FAILED, DROPPED, RETRIED = range(4)
+DONE, FAILED, DROPPED, RETRIED, LOST = range(5)
+"""How a hop ended. LOST: failed, and nothing took that up, so that its source task failed too."""
 _ROW: Final = Struct("<HBBIIIIqQd")
 _LISTED, _PAIRED = 1, 2
 _SPACES_MOST: Final = 4096

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.errors import BackendError
 from dagflow.observe.text import describe
-from dagflow.observe.trace import Hop, Trace, merge_at
+from dagflow.observe.trace import Hop, Trace, placed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
@@ -54,12 +54,13 @@ class _Spans:
         span = self._begin("task", min(h.queued for h in hops), above, [opener])
         about = {"trace_id": trace.trace_id, "task": describe(trace.task), "status": trace.status}
         span.set_attributes({f"dagflow.{name}": value for name, value in about.items()})
-        merge, last = merge_at(trace), None
-        for hop in trace.hops[:merge]:
-            last = self._hop(hop, span, [])
-        merged = [self._task(child, span, last) for child in trace.children]
-        for at, hop in enumerate(trace.hops[merge:]):
-            last = self._hop(hop, span, merged if at == 0 else [])
+        last: Span | None = None
+        merged: list[Span | None] = []
+        for at, children in enumerate(placed(trace)):
+            if at:
+                last = self._hop(trace.hops[at - 1], span, merged)
+                merged = []
+            merged = merged + [self._task(child, span, last) for child in children]
         if trace.status == "failed":
             span.set_status(self.otel.Status(self.otel.StatusCode.ERROR))
         self._end(span, max(h.end for h in hops))

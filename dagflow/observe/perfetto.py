@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from dagflow.observe.text import MESSAGE_MOST, clean, describe
-from dagflow.observe.trace import Hop, Trace, merge_at
+from dagflow.observe.trace import Hop, Trace, placed
 
 Event = dict[str, Any]
 NOBODY: Final = 0
@@ -128,16 +128,19 @@ def _arrow(number: int, tail: Hop, head: Hop, where: dict[int, tuple[int, int]],
 
 def _arrows(trace: Trace) -> Iterator[tuple[Hop, Hop]]:
     """From each hop to the next, from the opener to the first hop of each child, from its last one to the merge."""
-    hops, merge = trace.hops, merge_at(trace)
-    children = [child for child in trace.children if child.hops]
-    for n in range(1, len(hops)):
-        if n != merge or not children:
-            yield hops[n - 1], hops[n]
-    for child in children:
-        if merge:
-            yield hops[merge - 1], child.hops[0]
-        if merge < len(hops):
-            yield child.hops[-1], hops[merge]
+    hops = trace.hops
+    groups = placed(trace)
+    for at, children in enumerate(groups):
+        before = hops[at - 1] if at else None
+        following = next((h for h in hops[at:] if before is None or h.node != before.node), None)
+        own = [child.hops for child in children if child.hops]
+        if before is not None and at < len(hops) and not own:
+            yield before, hops[at]
+        for theirs in own:
+            if before is not None:
+                yield before, theirs[0]
+            if following is not None:
+                yield theirs[-1], following
 
 
 def _name(trace: Trace) -> str:

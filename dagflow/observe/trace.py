@@ -61,7 +61,7 @@ class Trace:
     ``children``: what a split or a broadcast made of it, in lineage order; ``parent``: what it was made of.
     """
 
-    __slots__ = ("_place", "_task", "children", "hops", "parent", "status", "trace_id")
+    __slots__ = ("_lost", "_place", "_task", "children", "hops", "parent", "status", "trace_id")
 
     def __init__(self, trace_id: str, task: Any = None, *, place: Any = None) -> None:
         self.trace_id = trace_id
@@ -71,6 +71,7 @@ class Trace:
         self.parent: Trace | None = None
         self._task = task
         self._place = place
+        self._lost = False
 
     @property
     def task(self) -> Any:
@@ -134,36 +135,45 @@ def json_value(value: Any) -> Any:
 
 
 def settle(trace: Trace) -> None:
-    """Work out ``status`` from the hops of the trace and of all that came from it, deepest first."""
+    """Work out ``status`` from the hops of the trace and of all that came from it, deepest first.
+
+    Whether a failure was taken up (by a Merger that skips what is missing, or a ``failures`` branch) is known to those
+    who heard the run decide; for a trace that was read from a file it follows from where the children were merged.
+    """
     for each in reversed(list(trace.walk())):
-        each.status = _status(each)
+        each._lost = each._lost or any(child._lost for child in each.children)
+        each.status = "failed" if each._lost else _status(each)
 
 
 def _status(trace: Trace) -> str:
     last = trace.hops[-1].status if trace.hops else None
     if last == "retried":
         return "cancelled"  # the next attempt never came
-    if last in ("failed", "dropped") or not trace.children:
-        return last or "cancelled"
-    if merge_at(trace) < len(trace.hops):
-        return "done"  # its last node came after its children, and speaks for them too
+    # Children from before its last node were merged there, so that its own end speaks for them.
+    first = next((at for at, hop in enumerate(trace.hops) if hop.node == trace.hops[-1].node), -1)
+    open_ones = [child for after in placed(trace)[first + 1 :] for child in after]
     # Where several Mergers closed its scope it goes on as several; those say what became of the others too.
-    going_on = [c for c in trace.children if c.trace_id.rpartition(".")[2].startswith("m-")]
-    statuses = {child.status for child in going_on or trace.children}
+    going_on = [child for child in open_ones if child.trace_id.rpartition(".")[2].startswith("m-")]
+    if not open_ones or (last in ("failed", "dropped") and not going_on):
+        return last or "cancelled"
+    statuses = {child.status for child in going_on or open_ones}
     return next((s for s in ("failed", "cancelled", "running", "done") if s in statuses), "dropped")
 
 
-def merge_at(trace: Trace) -> int:
-    """The place of the first hop at a node that the task came to after its children: where they were merged.
+def placed(trace: Trace) -> list[list[Trace]]:
+    """The children by how many hops of the trace came before them: after the hop that made them, before their merge."""
+    found: list[list[Trace]] = [[] for _ in range(len(trace.hops) + 1)]
+    for child in trace.children:
+        came = _came(child)
+        found[sum(1 for hop in trace.hops if hop.queued <= came)].append(child)
+    return found
 
-    The number of hops where there is none.
-    """
-    came = min((child.hops[0].queued for child in trace.children if child.hops), default=None)
-    seen: dict[str, float] = {}
-    for at, hop in enumerate(trace.hops):
-        if came is not None and seen.setdefault(hop.node, hop.queued) > came:
-            return at
-    return len(trace.hops)
+
+def _came(trace: Trace) -> float:
+    """When it, or the first of what it was made into, came to a node."""
+    if trace.hops:
+        return trace.hops[0].queued
+    return min(map(_came, trace.children), default=float("inf"))
 
 
 # -- as a tree --------------------------------------------------------------------------------------------
@@ -183,15 +193,12 @@ def _title(trace: Trace) -> str:
 def _branches(trace: Trace, wide: int) -> list[str]:
     """The lines below a trace's title: hops, and children where they came."""
     parts: list[tuple[str, list[str]]] = []
-    children = [(_title(c), _branches(c, wide)) for c in trace.children[:CHILDREN_MOST]]
-    if len(trace.children) > CHILDREN_MOST:
-        children.append((f"... and {len(trace.children) - CHILDREN_MOST:,} more", []))
-    at = merge_at(trace)
-    for hop in trace.hops[:at]:
-        parts.append((_line(hop, wide), []))
-    parts.extend(children)
-    for hop in trace.hops[at:]:
-        parts.append((_line(hop, wide), []))
+    for at, children in enumerate(placed(trace)):
+        if at:
+            parts.append((_line(trace.hops[at - 1], wide), []))
+        parts.extend((_title(child), _branches(child, wide)) for child in children[:CHILDREN_MOST])
+        if len(children) > CHILDREN_MOST:
+            parts.append((f"... and {len(children) - CHILDREN_MOST:,} more", []))
     lines: list[str] = []
     for number, (head, below) in enumerate(parts):
         last = number == len(parts) - 1

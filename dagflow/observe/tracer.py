@@ -6,13 +6,13 @@ import re
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from dagflow.core.commands import TaskFailed, TasksEnded
+from dagflow.core.commands import Lost, TaskFailed, TasksEnded
 from dagflow.core.ids import CLOSED, COPY, Segment
-from dagflow.observe.columns import DONE, DROPPED, FAILED, RETRIED, Columns, Entry, Lineage, Place
+from dagflow.observe.columns import DONE, DROPPED, FAILED, LOST, RETRIED, Columns, Entry, Lineage, Place
 from dagflow.observe.text import MESSAGE_MOST, NAME_MOST, clean
 from dagflow.observe.trace import Hop, HopStatus, Trace, settle
 from dagflow.work.codec import open_values
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dagflow.observe.sampling import Sample
     from dagflow.protocols import Snapshot
 
-_STATUS: Final[tuple[HopStatus, ...]] = ("done", "failed", "dropped", "retried")
+_STATUS: Final[tuple[HopStatus, ...]] = ("done", "failed", "dropped", "retried", "failed")
 _FRAMES: Final = {COPY: "r", CLOSED: "m"}
 _ID: Final = re.compile(r"(?:([0-9a-f]+)w)?([0-9a-f]+)((?:\.(?:[0-9a-f]+|[rm])-[0-9a-f]+)*)")
 
@@ -34,11 +34,15 @@ _ID: Final = re.compile(r"(?:([0-9a-f]+)w)?([0-9a-f]+)((?:\.(?:[0-9a-f]+|[rm])-[
 class Tracer:
     """An observer that remembers what happened to each sampled task.
 
-    ``keep_sources``: values of source tasks are kept like those of children, where nobody else keeps them.
+    ``keep_sources``: values of source tasks are kept like those of children, where nobody else keeps them. ``clock``:
+    the one that the scheduler and the workers read.
     """
 
-    def __init__(self, sample: Sample, *, keep_sources: bool = False) -> None:
+    def __init__(
+        self, sample: Sample, *, keep_sources: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.sample = sample
+        self.clock = clock
         self.keep_sources = keep_sources
         self.columns = Columns()
         self.pids: dict[int, int] = {}
@@ -56,21 +60,24 @@ class Tracer:
         self.names = [clean(node.name, NAME_MOST) for node in plan.nodes]
         # The monotonic clock is one for all processes of a machine; the difference is taken once, so that a
         # correction of the wall clock in the middle of a run does not tear its traces.
-        self.offset = time.time() - time.monotonic()
+        self.offset = time.time() - self.clock()
         self._firsts = _first_nodes(plan)
         self._runs = frozenset(n.index for n in plan.nodes if n.merge is not None and n.merge.closing == "run")
 
     def facts(self, facts: Sequence[Fact]) -> None:
         """Keep what the facts say of sampled tasks."""
-        for fact in facts:
+        for at, fact in enumerate(facts):
             if type(fact) is TasksEnded:
                 status = DONE if fact.status == "succeeded" else DROPPED
                 values = _Values(fact.inputs)
-                self._keep(_Row(fact.node, status, fact.visit), fact.segments, fact.positions, values)
+                self._keep(_Row(fact.node, status, fact.visit, self.clock), fact.segments, fact.positions, values)
             elif type(fact) is TaskFailed:
                 status = FAILED if fact.retry_in is None else RETRIED
+                following = facts[at + 1] if at + 1 < len(facts) else None
+                if type(following) is Lost and following.space is fact.space and following.index == fact.index:
+                    status = LOST
                 error = clean(f"{fact.error.type}: {fact.error.message}", MESSAGE_MOST)
-                row = _Row(fact.node, status, fact.visit, fact.attempt, error)
+                row = _Row(fact.node, status, fact.visit, self.clock, fact.attempt, error)
                 values = _Values([fact.input] if fact.input is not None else [], fact.position)
                 self._keep(row, [(fact.space, (fact.index,))], [fact.position], values)
 
@@ -134,7 +141,8 @@ class Tracer:
             if entry.place is not None and not trace.hops and not (trace is top and task is not None):
                 trace._place = _Opened(entry.place)
             trace.hops.append(self._hop(entry))
-        for lineage in sorted(made):
+            trace._lost = trace._lost or entry.status == LOST
+        for lineage in sorted(made, key=_order):
             if len(lineage) > 1:
                 made[lineage[:-2]].children.append(made[lineage])
         settle(top)
@@ -204,12 +212,20 @@ class _Values:
 class _Row:
     """What the tasks of a fact have in common, and when each of them ran, by position in the lease."""
 
-    def __init__(self, node: int, status: int, visit: Visit | None, attempt: int = 1, error: str | None = None) -> None:
+    def __init__(
+        self,
+        node: int,
+        status: int,
+        visit: Visit | None,
+        clock: Callable[[], float],
+        attempt: int = 1,
+        error: str | None = None,
+    ) -> None:
         self.node, self.error = node, error
         self.head = (node, status, attempt, 0) if visit is None else (node, status, visit.attempt, visit.worker)
         self.pids = {} if visit is None else {visit.worker: visit.pid}
         self.visit = visit
-        self.now = time.monotonic() if visit is None else 0.0
+        self.now = clock() if visit is None else 0.0
         self.bounds: list[int] = []
         if visit is not None:
             self.bounds = list(accumulate(count for count, _ in visit.arrived))
@@ -256,6 +272,11 @@ def _doubles(column: Any) -> array[float]:
     else:
         found.extend(column)
     return found
+
+
+def _order(lineage: Lineage) -> Lineage:
+    """Lineage order, but that what goes on from several Mergers stands after what they merged."""
+    return tuple(1 << 30 if step == CLOSED else step for step in lineage)
 
 
 def _first_nodes(plan: Plan) -> dict[int, frozenset[int]]:

@@ -588,7 +588,9 @@ class Children:
     def _tell_times(self) -> None:
         if self.clock is not None and self.timed:
             self.answer.times = self.clock.times(self.timed)
+            began = self.clock.began  # of the task that is still running
             self.clock, self.timed = Clock(), []
+            self.clock.began = began
 
     def last(self) -> Answer:
         """The last answer."""
