@@ -118,7 +118,7 @@ def _arrow(number: int, tail: Hop, head: Hop, where: dict[int, tuple[int, int]],
     if tail.worker is None or head.worker is None or tail.end <= tail.start:
         return
     last = max(min(tail.end, head.start), tail.start)
-    at = tail.start + 0.99 * (last - tail.start)
+    at = tail.start + 0.9 * (last - tail.start)
     for phase, hop, moment in (("s", tail, at), ("f", head, head.start)):
         pid, tid = where[id(hop)]
         event: Event = {"ph": phase, "id": number, "name": "task", "cat": "family", "pid": pid, "tid": tid}
