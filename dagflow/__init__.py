@@ -55,6 +55,8 @@ _HOME = {
     "TaskLogger": "dagflow.observe.log",
     "RunResult": "dagflow.result",
     "Outcome": "dagflow.result",
+    "Trace": "dagflow.observe.trace",
+    "Hop": "dagflow.observe.trace",
     "Run": "dagflow.api",
     "DagflowError": "dagflow.errors",
     "GraphError": "dagflow.errors",
@@ -146,6 +148,8 @@ if TYPE_CHECKING:
     from dagflow.graph.splitter import Splitter as Splitter
     from dagflow.graph.task_manager import TaskManager as TaskManager
     from dagflow.observe.log import TaskLogger as TaskLogger
+    from dagflow.observe.trace import Hop as Hop
+    from dagflow.observe.trace import Trace as Trace
     from dagflow.result import Outcome as Outcome
     from dagflow.result import RunResult as RunResult
     from dagflow.tree import TaskTree as TaskTree

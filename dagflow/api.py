@@ -10,18 +10,32 @@ import asyncio
 import re
 import signal
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
+from dagflow.observe.case import Case, case_of
 from dagflow.observe.log import FailureLog
+from dagflow.observe.sampling import sample_of
+from dagflow.observe.tracer import Tracer
+from dagflow.observe.traces import NOT_TRACED, Traces
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
 from dagflow.source import Submissions, TaskSource, source_of
+from dagflow.stream import AsyncStream, Stream, Watched
 from dagflow.work.outcome import open_error
 from dagflow.work.program import Program
 
@@ -54,6 +68,7 @@ def run(
     ordered: bool = True,
     fail_fast: bool = False,
     show_progress: bool = False,
+    trace: bool | float = False,
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
@@ -67,6 +82,7 @@ def run(
         ordered: results are in source order anyway; kept for symmetry with `stream`.
         fail_fast: the first finally failed task ends the run with `RunFailed`.
         show_progress: a bar per node on stderr.
+        trace: remember what happened to each task (`RunResult.trace`), or to a fraction of them, always the same.
         max_in_flight: tasks queued and running at once; default: as many as keep the workers busy.
         max_bytes: what their values may take, a number of bytes or a text such as ``"500MB"``.
         logger: a `TaskLogger`, or any observer; None writes no file.
@@ -77,7 +93,7 @@ def run(
         Whatever the source raised, after all that it had given before has ended.
     """
     del ordered
-    live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger)
+    live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger, trace=trace)
     with _Interrupts(live):
         live.turn_to_end()
     return live.result()
@@ -91,23 +107,25 @@ def stream(
     ordered: bool = False,
     fail_fast: bool = False,
     show_progress: bool = False,
+    trace: bool | float = False,
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
-) -> Iterator[StreamItem]:
+) -> Stream:
     """Run ``tasks`` and give each output as it comes, and each final failure with its ``error`` set.
 
     The graph is checked here; the run starts with the first ``next()``. Closing or abandoning the iterator
-    stops the run. ``ordered``: in source order. Other arguments, and what is raised: see `run`.
+    stops the run. ``ordered``: in source order. Other arguments, and what is raised: see `run`. The iterator can be
+    asked how the run stands (`Stream.snapshot`, `Stream.explain`, `Stream.trace`).
     """
     live = _Live(
         graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger,
-        sink_room=SINK_ROOM, ordered=ordered,
+        trace=trace, sink_room=SINK_ROOM, ordered=ordered,
     )  # fmt: skip
-    return _outputs(live)
+    return Stream(live, _outputs(live))
 
 
-def _outputs(live: _Live) -> Iterator[StreamItem]:
+def _outputs(live: _Live) -> Generator[StreamItem, None, None]:
     live.start()
     assert live.sink is not None
     try:
@@ -129,10 +147,10 @@ async def arun(
 ) -> RunResult:
     """`run` for use inside a running event loop, which stays free meanwhile. Cancelling it cancels the run."""
     options.pop("ordered", None)
-    source, feeding = _source_in_loop(tasks)
+    source, feed = _source_in_loop(tasks)
     live = _Live(graph, backend, source, **_defaults(options))
     live.start()
-    feeder = asyncio.ensure_future(feeding) if feeding is not None else None
+    feeder = asyncio.ensure_future(feed()) if feed is not None else None
     try:
         await _joined(live)
     except asyncio.CancelledError:
@@ -144,19 +162,25 @@ async def arun(
     return live.result()
 
 
-async def astream(
+def astream(
     graph: Graph, tasks: Iterable[Any] | AsyncIterable[Any] | None, backend: str = "process", **options: Any
-) -> AsyncIterator[StreamItem]:
+) -> AsyncStream:
     """`stream` for use inside a running event loop."""
     ordered = options.pop("ordered", False)
-    source, feeding = _source_in_loop(tasks)
+    source, feed = _source_in_loop(tasks)
     live = _Live(graph, backend, source, **_defaults(options), sink_room=SINK_ROOM, ordered=ordered)
+    return AsyncStream(live, _outputs_in_loop(live, feed))
+
+
+async def _outputs_in_loop(
+    live: _Live, feed: Callable[[], Coroutine[Any, Any, None]] | None
+) -> AsyncGenerator[StreamItem, None]:
     loop = asyncio.get_running_loop()
     there = asyncio.Event()
     assert live.sink is not None
     live.sink.listener = lambda: _call_soon(loop, there.set)
     live.start()
-    feeder = asyncio.ensure_future(feeding) if feeding is not None else None
+    feeder = asyncio.ensure_future(feed()) if feed is not None else None
     try:
         more = True
         while more:
@@ -181,8 +205,10 @@ def open_run(graph: Graph, backend: str = "process", **options: Any) -> Run:
     return Run(graph, backend, _defaults(options))
 
 
-class Run:
+class Run(Watched):
     """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels."""
+
+    _live: _Live
 
     def __init__(self, graph: Graph, backend: str, options: dict[str, Any]) -> None:
         self._submissions = Submissions()
@@ -194,10 +220,6 @@ class Run:
         if not self._submissions.put(task):
             self._live.raise_if_broken()
             raise RunCancelled("the run takes no more tasks: it was closed or cancelled, or has ended")
-
-    def snapshot(self) -> Snapshot:
-        """States and counts as they are now."""
-        return self._live.ring.snapshot()
 
     def pause(self) -> None:
         """Begin nothing more until `resume`; running tasks go on."""
@@ -299,6 +321,7 @@ class _Live:
         max_bytes: int | str,
         logger: Any,
         *,
+        trace: bool | float = False,
         sink_room: int | None = None,
         ordered: bool = False,
     ) -> None:
@@ -306,6 +329,10 @@ class _Live:
         self.graph, self.plan = graph, plan
         by_name = {name: node for node, name in graph.names.items()}
         programs = [Program.of(by_name[node.name], node) for node in plan.nodes]
+        sample = sample_of(trace)
+        self.tracer = Tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
+        for program in programs:
+            program.traced = sample is not None
         if max_in_flight is not None and (isinstance(max_in_flight, bool) or max_in_flight < 1):
             raise ValueError(f"max_in_flight must be a whole number of at least 1, not {max_in_flight!r}")
         scheduler = Scheduler(
@@ -325,7 +352,7 @@ class _Live:
             _backend(backend),
             source,
             scheduler,
-            observers=Bus(_observers(graph, show_progress, logger)),
+            observers=Bus([*_observers(graph, show_progress, logger), *([self.tracer] if self.tracer else [])]),
             keep=self.collector.source.add,
             facts=self._facts,
         )
@@ -409,13 +436,45 @@ class _Live:
         """The result; raises what ended the run badly, with the result so far as its ``result`` attribute."""
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
-        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members())
+        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer, self.case())
         try:
             self.raise_if_broken()
         except BaseException as error:
             error.__dict__["result"] = result
             raise
         return result
+
+    def case(self) -> Case:
+        """What a verdict on the run as it is now is made of."""
+        scheduler = self.ring.scheduler
+        return case_of(
+            self.plan,
+            self.snapshot(),
+            one_by_one=scheduler.one_by_one,
+            in_process=self.ring.backend.shares_memory,
+            most=scheduler.max_in_flight,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """States and counts as they are now."""
+        return self.ring.snapshot()
+
+    def traces(self) -> Traces:
+        """The traces of the run as it is now; `ValueError` where it is not traced."""
+        if self.tracer is None:
+            raise ValueError(NOT_TRACED)
+        task = self.collector.source.__getitem__ if self.sink is None else lambda _: None
+        return Traces(self.tracer, lambda: self.ring.scheduler.admitted, task, self._status_of)
+
+    def _status_of(self, number: int) -> str | None:
+        """What is known better than a trace can tell: that a task of a stream has not ended yet."""
+        if self.sink is None or self.sink.has_ended(number):
+            return None
+        return "cancelled" if self.over else "running"
+
+    def abandon(self) -> None:
+        """It was never begun and never will be."""
+        self.ring.backend.close(kill=True)
 
     def _held_members(self) -> list[Segment]:
         """Source tasks whose window had not fired when the run was stopped: they have no end either."""
@@ -457,6 +516,7 @@ def _defaults(options: dict[str, Any]) -> dict[str, Any]:
     known = {
         "fail_fast": False,
         "show_progress": False,
+        "trace": False,
         "max_in_flight": None,
         "max_bytes": "1GB",
         "logger": None,
@@ -473,12 +533,12 @@ def _given(tasks: Iterable[Any] | AsyncIterable[Any] | None) -> TaskSource:
     return source_of(tasks)
 
 
-def _source_in_loop(tasks: Any) -> tuple[TaskSource, Any]:
+def _source_in_loop(tasks: Any) -> tuple[TaskSource, Callable[[], Coroutine[Any, Any, None]] | None]:
     """A source for use beside a running loop: an async iterable is read in that loop, where it was made."""
     if not hasattr(tasks, "__aiter__"):
         return _given(tasks), None
     submissions = Submissions(room=256)
-    return submissions, _feed(submissions, tasks)
+    return submissions, lambda: _feed(submissions, tasks)
 
 
 async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps."""
+    """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps.
+
+    ``width``: how many tasks it can work on at once. ``sent``: tasks that left by each of its ports, by the
+    port's index in the plan. ``cpu``: processor seconds of its worker processes, ``stalled``: seconds in
+    which those could have used a processor and had none. ``capacity``: how many tasks its queue holds before those
+    that feed the node are held back; ``queued_mean``: how many it held on average since the run began, ``full``: the
+    part of that time, 0 to 1, in which it was full. ``throttled``: seconds in which its rate limit held it back.
+    """
 
     name: str
     kind: str
@@ -33,6 +40,35 @@ class NodeSnapshot:
     retried: int
     duplicates: int
     seconds: float
+    width: int = 1
+    sent: tuple[int, ...] = ()
+    cpu: float = 0.0
+    stalled: float = 0.0
+    capacity: int = 0
+    queued_mean: float = 0.0
+    full: float = 0.0
+    throttled: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where the time of a run went, in seconds.
+
+    ``starting``: tasks were there and no worker was ready yet. ``source``: a node was idle and the source gave
+    nothing. ``consumer``: outputs waited for the user until there was no more room for them. ``retries``: all there
+    was to do waited for its next attempt. ``in_flight``: ``max_in_flight`` kept tasks out. ``paused``: by the user.
+    ``ring``: processor seconds of the run's own thread, ``driver``: of its process. ``cores``: processors to use.
+    """
+
+    starting: float = 0.0
+    source: float = 0.0
+    consumer: float = 0.0
+    retries: float = 0.0
+    in_flight: float = 0.0
+    paused: float = 0.0
+    ring: float = 0.0
+    driver: float = 0.0
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +83,7 @@ class Snapshot:
     elapsed: float
     late_answers: int
     crashes: int
+    load: Load = Load()
 
 
 class Backend(Protocol):

@@ -15,13 +15,22 @@ from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded,
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Segment, take, tasks_of
 from dagflow.errors import PayloadError
+from dagflow.observe.case import case_of
+from dagflow.observe.export import export
+from dagflow.observe.traces import NOT_TRACED, Traces
+from dagflow.observe.verdict import verdict
 from dagflow.work.canonical import content_key
 from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
 
 if TYPE_CHECKING:
+    import os
+
     from dagflow.core.inbox import Counts
     from dagflow.graph.plan import Plan
+    from dagflow.observe.case import Case
+    from dagflow.observe.trace import Trace
+    from dagflow.observe.tracer import Tracer
     from dagflow.protocols import Snapshot
 
 Status = Literal["done", "failed", "dropped", "cancelled"]
@@ -115,6 +124,9 @@ class Source:
         self.chunks.append(values)
         self.count += len(values)
 
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self.chunks)
+
     def __getitem__(self, index: int) -> Any:
         at = bisect_right(self.starts, index) - 1
         return self.chunks[at][index - self.starts[at]]
@@ -157,18 +169,53 @@ class Collector:
                             self.dropped.update(space.root_indices(indices))
 
 
+class _Fates:
+    """How each source task ended, known without opening a value."""
+
+    def __init__(self, collector: Collector, held: Sequence[Segment]) -> None:
+        self._outputs, self._dropped = collector.outputs, collector.dropped
+        self._failed = set(collector.lost).union(i for f in collector.aggregate_lost for _, s in f.members for i in s)
+        self._cancelled = {i for _, indices in held for i in indices}
+        count = collector.source.count
+        whole = sum(map(len, collector.ended)) == count
+        self._ended: Any = range(count) if whole else {i for part in collector.ended for i in part}
+        self._reached: set[int] | None = None
+
+    def of(self, index: int) -> Status:
+        """The status of source task ``index``."""
+        if index in self._failed:
+            return "failed"
+        if index not in self._ended or index in self._cancelled:
+            return "cancelled"
+        return "dropped" if index in self._dropped and not self._gave_output(index) else "done"
+
+    def _gave_output(self, index: int) -> bool:
+        if self._reached is None:
+            segments = [segment for output in self._outputs for segment in output.segments]
+            self._reached = {i for space, part in segments if not space.aggregate for i in space.root_indices(part)}
+        return index in self._reached
+
+
 class RunResult:
     """The outcome of a run: one `Outcome` a source task, in source order; values, errors, counts, summary."""
 
     def __init__(
-        self, collector: Collector, counts: Mapping[str, Counts], snapshot: Snapshot, held: Sequence[Segment]
+        self,
+        collector: Collector,
+        counts: Mapping[str, Counts],
+        snapshot: Snapshot,
+        held: Sequence[Segment],
+        tracer: Tracer | None = None,
+        case: Case | None = None,
     ) -> None:
         self._collector = collector
         self._plan = collector.plan
         self.counts = counts
         """By node name: received, succeeded, failed, dropped, retried, duplicates."""
         self.snapshot = snapshot
-        self._held = held
+        self._fates = _Fates(collector, held)
+        self._tracer = tracer
+        self._case = case if case is not None else case_of(collector.plan, snapshot)
         self._outcomes: list[Outcome] | None = None
         self._places: dict[Any, int] | None = None
         self._errors: dict[int, BaseException] = {}
@@ -186,31 +233,17 @@ class RunResult:
     def _make_outcomes(self) -> list[Outcome]:
         values, _ = self._by_root()
         errors = {**{index: error for index, (_, error) in self._unreadable.items()}, **self._first_errors()}
-        ended = self._ended()
-        cancelled = {i for _, indices in self._held for i in indices}
-        source, dropped = self._collector.source, self._collector.dropped
-        found = []
-        for index in range(source.count):
-            of_it = values.get(index, [])
-            status: Status
-            error = None
-            if index in errors:
-                status, error = "failed", errors[index]
-            elif index not in ended or index in cancelled:
-                status = "cancelled"
-            elif not of_it and index in dropped:
-                status = "dropped"
-            else:
-                status = "done"
-            found.append(Outcome(source[index], status, of_it, error, f"{index:x}"))
-        return found
-
-    def _ended(self) -> Any:
-        parts = self._collector.ended
-        count = self._collector.source.count
-        if sum(map(len, parts)) == count:
-            return range(count)
-        return {i for part in parts for i in part}
+        source = self._collector.source
+        return [
+            Outcome(
+                task,
+                "failed" if index in errors else self._fates.of(index),
+                values.get(index, []),
+                errors.get(index),
+                f"{index:x}",
+            )
+            for index, task in enumerate(source)
+        ]
 
     def _by_root(self) -> tuple[dict[int, list[Any]], list[Any]]:
         """Values by source task in lineage order, and the values that belong to no source task.
@@ -311,11 +344,7 @@ class RunResult:
 
         Raises the task's own error if it failed, `KeyError` if it is not a source task or has no result.
         """
-        if self._places is None:
-            self._places = {}
-            for place, outcome in enumerate(self.outcomes):
-                self._places.setdefault(task_key(outcome.task), place)
-        found = self._places.get(task_key(task))
+        found = self._number_of(task)
         if found is None:
             raise KeyError(task)
         outcome = self.outcomes[found]
@@ -324,6 +353,14 @@ class RunResult:
         if not self._has_final(outcome):
             raise KeyError(f"{task!r} was {outcome.status} and gave no output")
         return self._final(outcome)
+
+    def _number_of(self, task: Any) -> int | None:
+        """The number of the first source task that equals ``task``."""
+        if self._places is None:
+            self._places = {}
+            for place, known in enumerate(self._collector.source):
+                self._places.setdefault(task_key(known), place)
+        return self._places.get(task_key(task))
 
     def _has_final(self, outcome: Outcome) -> bool:
         return outcome.status == "done" and (bool(outcome.values) or not self._plan.single)
@@ -347,6 +384,37 @@ class RunResult:
             text = f"{failed} of {len(self.outcomes)} tasks failed"
             raise BaseExceptionGroup(text, errors)
 
+    # -- traces -------------------------------------------------------------------------------------------
+
+    @property
+    def traces(self) -> Traces:
+        """One `Trace` a traced source task, in source order, then those of windows and of the whole run.
+
+        Made when they are asked for. `ValueError` where the run was not traced.
+        """
+        if self._tracer is None:
+            raise ValueError(NOT_TRACED)
+        source = self._collector.source
+        return Traces(self._tracer, lambda: source.count, source.__getitem__, self._fates.of)
+
+    def trace(self, what: Any) -> Trace:
+        """What happened to one task: ``what`` is a source task (the first of equals), an outcome, or a trace id.
+
+        `ValueError` where the run was not traced, `KeyError` where this task was not, or is unknown.
+        """
+        traces = self.traces
+        if isinstance(what, Outcome):
+            return traces.of_id(what.trace_id)
+        number = self._number_of(what)
+        return traces.find(what, () if number is None else (number,))
+
+    def export_trace(self, path: str | os.PathLike[str]) -> str:
+        """Write the traces to ``path`` and return it: ``.jsonl`` has a hop a line, ``.json`` opens in Perfetto.
+
+        `ValueError` for another suffix, and where the run was not traced.
+        """
+        return export(self.traces, path)
+
     # -- for people -----------------------------------------------------------------------------------
 
     def statuses(self) -> dict[Status, int]:
@@ -354,8 +422,12 @@ class RunResult:
         found: Counter[Status] = Counter(o.status for o in self.outcomes)
         return dict(found)
 
+    def explain(self) -> str:
+        """The verdict: its first line says what limits the run and why, the next what more workers would bring."""
+        return verdict(self._case)
+
     def summary(self) -> str:
-        """A table: what each node received and what became of it, seconds of work, tasks a second."""
+        """A table: what each node received and what became of it, seconds of work, tasks a second; the verdict."""
         return summary_of(self)
 
     def __len__(self) -> int:
@@ -398,7 +470,7 @@ def summary_of(result: RunResult) -> str:
     ]
     ends = ", ".join(f"{n:,} {status}" for status, n in sorted(result.statuses().items()))
     total = f"{len(result):,} source tasks in {result.snapshot.elapsed:.2f} s: {ends or 'none'}"
-    return "\n".join([*lines, total])
+    return "\n".join([*lines, total, result.explain()])
 
 
 def _start(part: tuple[int, int, Output]) -> int:

@@ -14,6 +14,7 @@ from dagflow.core import commands as do
 from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import InvariantBroken
+from dagflow.meter import SAMPLE_SECONDS, Meter
 from dagflow.protocols import NodeSnapshot, Snapshot
 from dagflow.work.values import live
 
@@ -51,6 +52,7 @@ class Ring:
         self.clock = clock
         self.began = clock()
         self.next_tick = self.began
+        self.meter = Meter(scheduler, self.began)
         self.ended_at: float | None = None
         self.reason: Literal["done", "stopped", "failed"] | None = None
         self.asked: list[ev.Event] = []
@@ -75,7 +77,9 @@ class Ring:
         elif scheduler.paused:
             state = "paused"
         nodes = []
-        for node in scheduler.nodes:
+        now = self.ended_at if self.ended_at is not None else self.clock()
+        sampled = max(self.meter.last - self.began, 1e-9)
+        for node, load in zip(scheduler.nodes, self.meter.nodes, strict=True):
             counts = node.counts
             held = node.merge.held if node.merge is not None else 0
             if node.dedup is not None:
@@ -97,6 +101,14 @@ class Ring:
                     retried=counts.retried,
                     duplicates=counts.duplicates,
                     seconds=node.seconds,
+                    width=1 if scheduler.one_by_one else node.slots * node.lanes,
+                    sent=tuple(node.sent),
+                    cpu=node.cpu,
+                    stalled=node.stalled,
+                    capacity=node.capacity(),
+                    queued_mean=load.queued / sampled,
+                    full=load.full / sampled,
+                    throttled=load.throttled,
                 )
             )
         return Snapshot(
@@ -105,9 +117,10 @@ class Ring:
             ended=scheduler.admitted - scheduler.open_roots,
             source_open=scheduler.source_open,
             state=state,
-            elapsed=(self.ended_at if self.ended_at is not None else self.clock()) - self.began,
+            elapsed=now - self.began,
             late_answers=scheduler.late_answers,
             crashes=scheduler.crashes,
+            load=self.meter.load(now),
         )
 
     # -- the ring's own thread ------------------------------------------------------------------------
@@ -115,6 +128,7 @@ class Ring:
     def run(self) -> None:
         """Turn until the run has ended, then close everything, whatever happened."""
         kill = True
+        self.meter.start()
         try:
             self.observers.opened(self.plan)
             self.backend.open(self.plan, self.programs)
@@ -125,6 +139,8 @@ class Ring:
             kill = self.reason != "done"
         finally:
             self.ended_at = self.clock()
+            self.meter.sample(self.ended_at)
+            self.meter.tick()
             self.source.close()
             rest = self.source.rest()
             if rest:
@@ -156,6 +172,9 @@ class Ring:
     def _step(self, events: list[ev.Event]) -> None:
         asked, self.asked = self.asked, []
         events = [*events, *asked]
+        now = self.clock()
+        if now - self.meter.last >= SAMPLE_SECONDS:
+            self.meter.sample(now)
         while True:
             self._pulled(events)
             out = self.scheduler.handle(events or [ev.TimePassed()], self.clock())
@@ -164,7 +183,10 @@ class Ring:
                 break
             events = []
         now = self.clock()
+        if self.meter.leased_at is None:
+            self.meter.first(now)
         if now >= self.next_tick or self.scheduler.finished:
+            self.meter.tick()
             self.next_tick = now + TICK_SECONDS
             self.observers.tick(self.snapshot())
         if not self.scheduler.finished:

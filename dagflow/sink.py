@@ -138,6 +138,10 @@ class Sink:
             self._next_root += 1
         self.source.forget_before(self._next_root)
 
+    def has_ended(self, root: int) -> bool:
+        """Whether all that came from a source task has ended; from any thread."""
+        return root < self._next_root or root in self._ended_roots
+
     def end(self) -> None:
         """Nothing more will come; what is held back goes out."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class SerialBackend:
             self.mailbox.post(cannot_load(worker, error))
             return
         self.workers[worker] = Sequential(worker, runner, self.mailbox.post)
-        self.mailbox.post(WorkerUp(worker))
+        self.mailbox.post(WorkerUp(worker, pid=os.getpid()))
 
     def deliver(self, worker: int, token: int, job: Job) -> None:
         """Queue a job; it runs at the next `wait`."""

@@ -6,6 +6,7 @@ Serial nodes have a thread each, thread nodes a pool, async nodes an event loop;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class ThreadBackend:
         except Exception as error:  # noqa: BLE001 - a class's __init__ may raise anything
             self.mailbox.post(cannot_load(worker, error))
             return
-        self.mailbox.post(WorkerUp(worker))
+        self.mailbox.post(WorkerUp(worker, pid=os.getpid()))
 
     def deliver(self, worker: int, token: int, job: Job) -> None:
         """Give a job to a worker."""

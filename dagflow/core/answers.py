@@ -29,6 +29,9 @@ class Answers(Splits):
             return
         node = self.nodes[lease.node]
         kind = lease.envelopes[0].kind
+        node.cpu += answer.cpu
+        node.stalled += answer.stalled
+        lease.visit = lease.visited(answer.times) if answer.times is not None else None
         if answer.returned:
             self._requeue(node, lease, sorted(answer.returned))
         if kind == "key":
@@ -96,13 +99,14 @@ class Answers(Splits):
         """Results of tasks (or routed tasks) go on."""
         several = {p for p, n in answer.copies.items() if n != 1}
         opened = self._open_routed(node, lease, ended)
-        dropped = 0
+        dropped: set[int] = set()
         for produced in answer.outputs:
             port = node.plan.ports[produced.port]
             positions = range(lease.count) if produced.positions is None else produced.positions
             if port.drop:
+                node.sent[port.index] += len(positions)
                 single = [p for p in positions if p not in several]
-                dropped += len(single)
+                dropped.update(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)
             elif several or opened:
                 self._route(node, lease, port, positions, produced.payload, several)
@@ -118,20 +122,21 @@ class Answers(Splits):
             for position in several:
                 for space, indices in take(lease.segments, [position]):
                     self._end(self.lineages.account(space, node.index), indices)
-        done = len(ended) - dropped
-        node.counts.succeeded += done
-        if done:
-            whole = len(ended) == lease.count
-            segments = lease.segments if whole else take(lease.segments, ended)
+        done = [p for p in ended if p not in dropped] if dropped else ended
+        node.counts.succeeded += len(done)
+        if len(done):
+            whole = len(done) == lease.count
+            segments = lease.segments if whole else take(lease.segments, done)
             self._out.append(
                 do.TasksEnded(
                     node.index,
                     "succeeded",
                     segments,
-                    done,
+                    len(done),
                     answer.seconds,
                     self._inputs(lease),
-                    None if whole else list(ended),
+                    None if whole else list(done),
+                    lease.visit,
                 )
             )
         if node.dedup is not None:
@@ -195,15 +200,16 @@ class Answers(Splits):
             members = self._close_group(node, lease, position)
             node.counts.succeeded += members
         if final:
+            segments = take(lease.segments, final)
             self._out.append(
-                do.TasksEnded(node.index, "succeeded", take(lease.segments, final), len(final), answer.seconds)
+                do.TasksEnded(node.index, "succeeded", segments, len(final), answer.seconds, [], final, lease.visit)
             )
 
     def _dropped(self, node: Inbox, lease: Lease, position: int) -> None:
         segments = take(lease.segments, [position])
         if lease.envelopes[0].kind == "merge":
             node.counts.dropped += self._close_group(node, lease, position)
-            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1))
+            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1, 0.0, [], [position], lease.visit))
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
             return
@@ -220,7 +226,9 @@ class Answers(Splits):
         count = count_of(segments)
         node.counts.dropped += count
         if count:
-            self._out.append(do.TasksEnded(node.index, "dropped", segments, count, 0.0, self._inputs(lease), positions))
+            self._out.append(
+                do.TasksEnded(node.index, "dropped", segments, count, 0.0, self._inputs(lease), positions, lease.visit)
+            )
         if ends:
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
@@ -250,8 +258,7 @@ class Answers(Splits):
             node.push(envelope, first=True)
             self.in_flight += envelope.count
         for position, error, _ in answer.failures:
-            envelope, at = lease.find(position)
-            self._final_failure(node, envelope, at, error)
+            self._final_failure(node, lease, position, error)
         node.leased -= lease.left
         self.in_flight -= lease.left
         self.workers[lease.worker].load -= lease.left

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from dagflow.core.envelope import ErrorRecord, Group, Kind, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
+from dagflow.core.visits import Visit
 
 SPLIT_CREDIT: Final = 4
 """Payloads of children that a Splitter may send before it must wait for a `Grant`."""
@@ -136,7 +137,11 @@ class RootsEnded:
 
 @dataclass(slots=True)
 class TasksEnded:
-    """Tasks ended at a node: succeeded, or dropped (on purpose, or as duplicates)."""
+    """Tasks ended at a node: succeeded, or dropped (on purpose, or as duplicates).
+
+    ``inputs``: their values, and those of other tasks of the lease where ``positions`` says which are theirs.
+    ``visit``: the worker's stay at the lease, if the run is traced and a worker was asked.
+    """
 
     node: int
     status: Literal["succeeded", "dropped", "duplicate"]
@@ -145,11 +150,15 @@ class TasksEnded:
     seconds: float = 0.0
     inputs: list[Piece] = field(default_factory=list)
     positions: list[int] | None = None
+    visit: Visit | None = None
 
 
 @dataclass(slots=True)
 class TaskFailed:
-    """A task failed at a node: finally, or to be tried again ``retry_in`` seconds from now."""
+    """A task failed at a node: finally, or to be tried again ``retry_in`` seconds from now.
+
+    ``visit``: as of `TasksEnded`; ``position``: which of the visit's tasks it is.
+    """
 
     node: int
     space: Space
@@ -158,6 +167,8 @@ class TaskFailed:
     attempt: int
     retry_in: float | None = None
     input: Piece | None = None
+    visit: Visit | None = None
+    position: int = 0
 
 
 @dataclass(slots=True)

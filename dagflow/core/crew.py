@@ -17,6 +17,7 @@ from dagflow.core.envelope import (
 )
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.visits import Times
 from dagflow.errors import BackendError, InvariantBroken
 
 MAX_CRASHES: Final = 3
@@ -47,6 +48,7 @@ class Crew(Answers):
         if worker is not None:
             worker.ready = True
             worker.killable = event.killable
+            worker.pid = event.pid
             self.nodes[worker.node].failed_starts = 0
 
     def _forget(self, worker: WorkerState) -> list[Lease]:
@@ -133,6 +135,8 @@ class Crew(Answers):
         envelope, at = lease.find(position)
         space, index = next(iter(tasks_of(slice_segments(envelope.segments, at, at + 1))))
         where = f"a worker of node {node.plan.name!r}"
+        # When it began is known only to the lease: the worker took its clock with it.
+        lease.visit = visit = lease.visited(Times((lease.since,), (self.now,), (position,)))
         if error.kind == "timeout":
             text = f"source {space.told(index)} {error.message}; {where} was killed for it and replaced"
             self._attempt_failed(node, lease, position, replace(error, message=text), may_retry)
@@ -144,8 +148,11 @@ class Crew(Answers):
             again.crashes, again.trial = crashes, self._trials
             self._carry_split(lease, position, again)
             self._reset_fold(again)
+            again.arrived = self.now
             node.push(again, first=True)
             self.in_flight += 1
+            value = envelope.piece(at) if envelope.groups is None else None
+            self._out.append(do.TaskFailed(node.index, space, index, error, visit.attempt, 0.0, value, visit, position))
             return
         text = (
             f"{where} {error.message} while it ran source {space.told(index)}: {crashes} times, "
@@ -219,6 +226,7 @@ class Crew(Answers):
         text = f"ran longer than the timeout of {timeout:g} s"
         if event.position == ev.ANYWHERE:
             text = f"could not be read or sealed within {limit:g} s"
+        lease.since = event.since
         error = ErrorRecord("timeout", "TaskTimeout", text)
         self._take_back(node, leases, (event.token, event.position), error, may_retry=node.plan.retries_timeout)
 
@@ -275,6 +283,7 @@ class Crew(Answers):
         segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
         count = sum(e.count for e in envelopes)
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
+        lease.since, lease.pid = self.now, worker.pid
         for envelope in envelopes:
             for group in envelope.groups or ():
                 if group.fold is not None:

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 from dagflow.core.ids import Segment, Space, slice_segments
+from dagflow.core.visits import Times, Visit
 
 
 class Payload(Protocol):
@@ -104,6 +105,7 @@ class Envelope:
     deduplication keys first. ``merge``: one `Group` per task. ``accepted``: for a Splitter, how many children
     of each task (by position) were accepted in earlier attempts. ``trial``: suspected of having killed a worker:
     envelopes with one trial number are leased together, and nothing else with them (0: not suspected).
+    ``arrived``: when they came into the queue (again, if they are tried again).
     """
 
     kind: Kind
@@ -118,6 +120,7 @@ class Envelope:
     child_space: Space | None = None
     keys: list[bytes] | None = None
     trial: int = 0
+    arrived: float = 0.0
 
     @property
     def size(self) -> int:
@@ -144,6 +147,7 @@ class Envelope:
             self.attempt,
             self.crashes,
             keys=self.keys[:count] if self.keys is not None else None,
+            arrived=self.arrived,
         )
         self.segments = slice_segments(self.segments, count, self.count)
         self.count -= count
@@ -172,6 +176,7 @@ class Envelope:
             self.accepted,
             self.child_space,
             self.keys[low:high] if self.keys is not None else None,
+            arrived=self.arrived,
         )
 
 
@@ -180,7 +185,8 @@ class Lease:
     """Envelopes given to a worker and not yet answered. Positions count through all of them.
 
     ``ended`` is None until the first partial answer; ``children`` numbers, per position, the children that a
-    Splitter's task has had accepted, ``spaces`` their spaces.
+    Splitter's task has had accepted, ``spaces`` their spaces. ``visit``: what its last answer said of when.
+    ``since``: when it came to be the first at its worker; ``pid``: the worker's process; ``seconds``: of work so far.
     """
 
     token: int
@@ -197,6 +203,15 @@ class Lease:
     starts: list[int] | None = None
     deadline: float | None = None
     seconds: float = 0.0
+    since: float = 0.0
+    pid: int = 0
+    visit: Visit | None = None
+
+    def visited(self, times: Times) -> Visit:
+        """The worker's stay at it, when the worker said ``times``."""
+        first = self.envelopes[0]
+        arrived = [(e.count, e.arrived) for e in self.envelopes]
+        return Visit(self.worker, self.pid, first.attempt + first.crashes + 1, arrived, times)
 
     def find(self, position: int) -> tuple[Envelope, int]:
         """The envelope that holds ``position``, and the position in it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dagflow.core.envelope import ErrorRecord, Payload
+from dagflow.core.visits import Times
 
 ANYWHERE: Final = -1
 """The position of a worker that reads or seals the values of a lease: which task it is at is not known."""
@@ -31,10 +32,14 @@ class SourceEnded:
 
 @dataclass(slots=True)
 class WorkerUp:
-    """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside."""
+    """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside.
+
+    ``pid``: the process that it is in (0: not known).
+    """
 
     worker: int
     killable: bool = False
+    pid: int = 0
 
 
 @dataclass(slots=True)
@@ -88,7 +93,10 @@ class Answer:
     ``ended``: positions whose task succeeded (None: all that are not named otherwise, now or before).
     ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
     ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
-    ``states``: accumulated values of folds, by position.
+    ``states``: accumulated values of folds, by position. ``seconds``: what was spent in the node's function;
+    ``cpu``, ``stalled``: seconds since its last answer that the worker, where it is a process of its own, had a
+    processor, and could have used one and had none.
+    ``times``: when each task ran, in a traced run.
     """
 
     worker: int
@@ -103,6 +111,9 @@ class Answer:
     keys: list[bytes | None] | None = None
     states: dict[int, Any] | None = None
     seconds: float = 0.0
+    cpu: float = 0.0
+    stalled: float = 0.0
+    times: Times | None = None
 
     def renumber(self, positions: list[int]) -> None:
         """Make an answer that was worked out for some tasks of a lease speak of their ``positions`` in it."""

@@ -12,7 +12,7 @@ from dagflow.core.envelope import (
     Group,
     Lease,
 )
-from dagflow.core.ids import Space, take, tasks_of
+from dagflow.core.ids import take, tasks_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold
 from dagflow.core.retrying import backoff
@@ -34,7 +34,8 @@ class Failing(Duplicates):
             self.waiting.put(self.now + delay, node.index, again)
             node.counts.retried += 1
             value = envelope.piece(at) if group is None else None
-            self._out.append(do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, value))
+            tried = envelope.attempt + 1
+            self._out.append(do.TaskFailed(node.index, space, index, error, tried, delay, value, lease.visit, position))
             return
         if group is not None:
             if group.fold is not None:
@@ -42,9 +43,10 @@ class Failing(Duplicates):
                 return
             node.counts.failed += group.members
             space, index = next(iter(tasks_of(take(lease.segments, [position]))))
-            self._failed(node, space, index, error, envelope.attempt + 1, group.pieces)
+            tried, stay = envelope.attempt + 1, lease.visit
+            self._failed(node, space, index, error, tried, group.pieces, visit=stay, position=position)
             return
-        self._final_failure(node, envelope, at, error, lease.spaces.get(position))
+        self._final_failure(node, lease, position, error)
 
     def _carry_split(self, lease: Lease, position: int, again: Envelope) -> None:
         """A split that is tried again goes on after its last accepted child."""
@@ -62,9 +64,8 @@ class Failing(Duplicates):
         fold.attempt = attempts - 1
         self._step(node, fold)
 
-    def _final_failure(
-        self, node: Inbox, envelope: Envelope, at: int, error: ErrorRecord, children: Space | None = None
-    ) -> None:
+    def _final_failure(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord) -> None:
+        envelope, at = lease.find(position)
         node.counts.failed += 1
         space, index = next(iter(tasks_of(take(envelope.segments, [at]))))
         if envelope.keys is not None:
@@ -76,7 +77,9 @@ class Failing(Duplicates):
             error,
             envelope.attempt + 1,
             [envelope.piece(at)],
-            split=children is not None,
+            split=position in lease.spaces,
+            visit=lease.visit,
+            position=position,
         )
 
     def _requeue(self, node: Inbox, lease: Lease, positions: Sequence[int], *, trial: int = 0) -> None:
@@ -87,6 +90,7 @@ class Failing(Duplicates):
             again.trial = trial
             self._carry_split(lease, low, again)
             self._reset_fold(again)
+            again.arrived = self.now
             node.push(again, first=True)
             self.in_flight += again.count
 

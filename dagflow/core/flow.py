@@ -18,6 +18,7 @@ from dagflow.core.ids import ROOT, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.scopes import Account, Family
 from dagflow.core.state import State
+from dagflow.core.visits import Visit
 from dagflow.graph.plan import PortPlan
 
 
@@ -39,10 +40,11 @@ class Flow(State):
     ) -> None:
         """Tasks leave ``node`` by ``port``: to the user, to one node, to several; ``fresh``: not counted yet."""
         number = node.index
+        count = count_of(segments)
+        node.sent[port.index] += count
         if port.exit:
-            self._out.append(do.Output(number, segments, payload, low, count_of(segments)))
+            self._out.append(do.Output(number, segments, payload, low, count))
             if self.sink_room is not None:
-                count = count_of(segments)
                 self.unread += count
                 self.unread_bytes += payload.size * count // max(1, payload.count)
             if not fresh:
@@ -108,7 +110,7 @@ class Flow(State):
             node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
-            node.push(Envelope(kind, segments, count, payload, low))
+            node.push(Envelope(kind, segments, count, payload, low, arrived=self.now))
             self.in_flight += count
         else:
             self._members_arrive(node, segments, payload, low)
@@ -153,17 +155,19 @@ class Flow(State):
         given: list[Piece],
         *,
         split: bool = False,
+        visit: Visit | None = None,
+        position: int = 0,
     ) -> None:
         """A task has failed finally: to the failures port, else a tombstone in its scope, else its root has failed.
 
         ``given``: what it was: a value, or the members that were to be merged.
         ``split``: a Splitter that failed after some of its children had gone on; its own scope is open, and the
-        failure is a missing member of that.
+        failure is a missing member of that. ``visit``, ``position``: where a worker was asked, its stay.
         """
         attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
         record = _final(error, node.plan.name, attempts)
         value = given[0] if given and node.merge is None else None
-        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value))
+        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value, visit, position))
         accounts = self._standing(node, space, split=split)
         innermost = accounts[0]
         port = node.plan.failures

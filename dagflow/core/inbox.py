@@ -46,6 +46,7 @@ class WorkerState:
     lanes: int
     ready: bool = False
     killable: bool = False
+    pid: int = 0
     leases: dict[int, Lease] = field(default_factory=dict)
     load: int = 0
     used: bool = False
@@ -73,7 +74,8 @@ class Inbox:
         self.leased = 0
         self.phase: Phase = "open"
         self.counts = Counts()
-        self.seconds = 0.0
+        self.sent = [0] * (1 + max(port.index for port in (*plan.ports, plan.failures) if port is not None))
+        self.seconds = self.cpu = self.stalled = 0.0
         self.cost: float | None = None
         self.reach = 1
         self.value_bytes: float | None = None

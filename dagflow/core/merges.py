@@ -92,6 +92,7 @@ class Merges(Flow):
 
     def _queue_merge(self, node: Inbox, envelope: Envelope) -> None:
         if self.stopping is None:
+            envelope.arrived = self.now
             node.push(envelope)
             self.in_flight += envelope.count
 

@@ -101,6 +101,7 @@ class Scheduler(Crew):
         self._ask_about_leases()
         if self.stopping is None:
             for number, envelope in self.waiting.due(self.now):
+                envelope.arrived = self.now
                 self.nodes[number].push(envelope, first=True)
                 self.in_flight += envelope.count
             for node in self.nodes:

@@ -62,7 +62,9 @@ class Splits(Failing):
         if len(ended):
             segments = take(lease.segments, ended)
             self._out.append(
-                do.TasksEnded(node.index, "succeeded", segments, len(ended), 0.0, self._inputs(lease), list(ended))
+                do.TasksEnded(
+                    node.index, "succeeded", segments, len(ended), 0.0, self._inputs(lease), list(ended), lease.visit
+                )
             )
             if node.dedup is not None:
                 self._keys_done(node, lease, ended)

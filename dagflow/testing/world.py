@@ -15,6 +15,7 @@ from dagflow.core import events as ev
 from dagflow.core.commands import SPLIT_CREDIT, Job
 from dagflow.graph.algebra import Graph
 from dagflow.graph.plan import Plan
+from dagflow.work.clock import Clock
 from dagflow.work.execute import Runner, load
 from dagflow.work.program import Program
 from dagflow.work.values import live
@@ -171,9 +172,11 @@ class World:
         left = list(range(job.count))
         while left:
             chosen = sorted(left.pop(self.choose(len(left))) for _ in range(1 + self.choose(len(left))))
-            out, failures = runner.each([values[p] for p in chosen])
+            clock = Clock() if runner.traced else None
+            out, failures = runner.each([values[p] for p in chosen], clock)
             answer = runner.answer(worker.number, worker.token, [values[p] for p in chosen], out, failures, whole=False)
             answer.renumber(chosen)
+            answer.times = clock.times(chosen) if clock is not None else None
             answer.last = not left
             yield answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core.commands import SPLIT_CREDIT
@@ -109,7 +109,7 @@ class Loop(Sharing):
 
     async def _do(self, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
-        start = perf_counter()
+        start = monotonic()
         results: list[Any] = [None] * (unit.high - unit.low)
         failure: BaseException | None = None
         runner, lease = self.runner, unit.lease
@@ -125,8 +125,8 @@ class Loop(Sharing):
                 results = runner.batch_results(part, await self._within(self.program.timeout, runner.func, part))
         except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
             failure = error
-        seconds = (perf_counter() - start) / len(results)
-        lease.done.extend((p, r, failure, seconds) for p, r in enumerate(results, unit.low))
+        end, number = monotonic(), len(results)
+        lease.done.extend((p, r, failure, start, end, number) for p, r in enumerate(results, unit.low))
         self.active -= 1
         self._fill()
         if not self.flushing:
@@ -201,7 +201,7 @@ class Loop(Sharing):
         skip, iterator, end = batch.skip, aiter(given), object()
         timeout = self.program.timeout
         while True:
-            left = None if timeout is None else timeout - batch.spent - (perf_counter() - batch.resumed)
+            left = None if timeout is None else timeout - batch.spent - (monotonic() - batch.resumed)
             child = await self._within(left, anext, iterator, end)
             if child is end:
                 return

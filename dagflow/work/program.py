@@ -17,8 +17,11 @@ class Program:
     """A node's function and the options that the worker itself carries out.
 
     ``node`` is the node object, only where a subclass overrides ``get_args`` or ``process_result``.
-    ``fan``: how many nodes each port leads to (live values are copied for each).
+    ``fan``: how many nodes each port leads to (live values are copied for each). ``traced``: say of each task when
+    it ran.
     """
+
+    traced: bool = False
 
     name: str
     kind: str

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core.events import Answer
+from dagflow.core.visits import Times
 from dagflow.work.execute import Children, Failures, Runner, load
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Job
 
 Post = Callable[[Answer], None]
-Done = tuple[int, Any, BaseException | None, float]
-"""Position, result, failure, seconds of work."""
+Done = tuple[int, Any, BaseException | None, float, float, int]
+"""A task that has ended: position, result, failure, when it began, when it ended, how many were run together."""
 
 
 class SharedLease:
@@ -91,7 +92,9 @@ class Sharing:
         answer = make(self.worker, lease.token, values, out, failures, whole=False)
         answer.renumber(positions)
         answer.last = not lease.left
-        answer.seconds = sum(d[3] for d in done)
+        answer.seconds = sum((d[4] - d[3]) / d[5] for d in done)
+        if self.runner.traced:
+            answer.times = Times([d[3] for d in done], [d[4] for d in done], positions)
         return answer
 
     def end_split(self, unit: Unit, batch: Children) -> Answer:

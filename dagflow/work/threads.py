@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core.commands import SPLIT_CREDIT
@@ -141,8 +141,7 @@ class Threads(Sharing):
 
     def _do(self, slot: _Slot, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
-        start = perf_counter()
-        slot.begin(unit)
+        start = slot.begin(unit)
         results: list[Any] = [None] * (unit.high - unit.low)
         failure: BaseException | None = None
         runner, lease = slot.runner, unit.lease
@@ -157,8 +156,8 @@ class Threads(Sharing):
         except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
             failure = error
         if slot.end():
-            seconds = (perf_counter() - start) / len(results)
-            self.finished(lease, [(p, r, failure, seconds) for p, r in enumerate(results, unit.low)])
+            end = monotonic()
+            self.finished(lease, [(p, r, failure, start, end, len(results)) for p, r in enumerate(results, unit.low)])
 
     def finished(self, lease: SharedLease, ended: list[Done]) -> None:
         """Tasks have ended: post them, with whatever else has ended, unless somebody is posting already."""
@@ -233,15 +232,17 @@ class Threads(Sharing):
                     return
                 slot.abandoned = True
                 slot.unit = None
+                began = slot.since
                 self.slots.remove(slot)
             error = timed_out(timeout)
             if self.splits:
                 batch = Children(self.runner, self.worker, unit.lease.token, unit.lease.job)
-                batch.answer.failures.append(self.runner.failed(error, unit.low))
+                batch.abandon(unit.low, error, began)
                 self._post_end(unit, batch)
         self._add_slot()
         if not self.splits:
-            self.finished(unit.lease, [(p, None, error, timeout) for p in range(unit.low, unit.high)])
+            end, number = monotonic(), unit.high - unit.low
+            self.finished(unit.lease, [(p, None, error, began, end, number) for p in range(unit.low, unit.high)])
 
 
 class _Slot:
@@ -258,9 +259,10 @@ class _Slot:
             target=pool.serve, args=(self,), name=f"dagflow {pool.program.name}", daemon=True
         )
 
-    def begin(self, unit: Unit) -> None:
-        """A unit begins."""
+    def begin(self, unit: Unit) -> float:
+        """A unit begins; gives when."""
         self.unit, self.since = unit, monotonic()
+        return self.since
 
     def end(self) -> bool:
         """The unit has ended; False if the watchdog has answered for it already."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from dagflow.core.commands import Job
 from dagflow.core.envelope import ErrorRecord, FailedTask, FailurePayload, Group, Piece
 from dagflow.core.events import Answer, Produced
+from dagflow.core.visits import Times
 from dagflow.errors import PayloadError
 from dagflow.work.codec import seal
 from dagflow.work.outcome import seal_error
@@ -169,12 +171,15 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         answer.keys,
         states,
         answer.seconds,
+        answer.cpu,
+        answer.stalled,
+        _pack_times(answer.times, blobs),
     ), blobs
 
 
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer:
     """The answer that `pack_answer` packed."""
-    _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds = message
+    _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds, cpu, stalled, times = message
     answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
     answer.returned = returned
     answer.outputs = [
@@ -184,4 +189,20 @@ def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer
     answer.failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
         answer.states = {p: Sealed(blobs[number], 1) for p, number in states.items()}
+    answer.cpu, answer.stalled = cpu, stalled
+    if times is not None:
+        starts, ends, positions = times
+        answer.times = Times(blobs[starts], None if ends is None else blobs[ends], positions)
     return answer
+
+
+def _pack_times(times: Times | None, blobs: Blobs) -> Any:
+    """Columns of times as blobs, which nobody on the way looks into."""
+    if times is None:
+        return None
+    numbers = []
+    for column in (times.starts, times.ends):
+        numbers.append(None if column is None else len(blobs))
+        if column is not None:
+            blobs.append(array("d", column).tobytes())
+    return (*numbers, None if times.positions is None else list(times.positions))

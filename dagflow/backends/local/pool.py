@@ -309,7 +309,7 @@ class Pool:
             self.starting.pop(worker.number, None)
             worker.words.show()
             mode = self.programs[worker.node].mode
-            self.mailbox.post(WorkerUp(worker.number, killable=mode in ("serial", "process")))
+            self.mailbox.post(WorkerUp(worker.number, mode in ("serial", "process"), message[1]))
         elif message[0] == "refused":
             worker.refused = f"cannot load its function: {message[1]}\n{message[2]}"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
+from dagflow.backends.local.usage import Usage
 from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
@@ -52,7 +53,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
         line.send(pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
         return 1
     os.dup2(stderr_fd, 2)
-    line.send(pack(0, ("up",), []))
+    line.send(pack(0, ("up", os.getpid()), []))
     try:
         host.serve(inbox)
     except BaseException:
@@ -112,6 +113,7 @@ class _Line:
         os.close(page_fd)
         self.mark = memoryview(self.page).cast("q")
         self.lock = threading.Lock()
+        self.usage = Usage()
         self.open = 0
         os.register_at_fork(after_in_child=self.cut)
 
@@ -146,6 +148,8 @@ class _Line:
     def answered(self, answer: Answer) -> None:
         """Send an answer of `given` jobs."""
         self.still_own()  # before the lock, which a child may find taken for ever
+        with self.lock:
+            answer.cpu, answer.stalled = self.usage.since()
         message, blobs = pack_answer(answer)
         with self.lock:
             self._send(pack(answer.token, message, blobs))
@@ -199,6 +203,7 @@ class _Alone:
         self.line = line
 
     def _post(self, answer: Answer) -> None:
+        answer.cpu, answer.stalled = self.line.usage.since()
         message, blobs = pack_answer(answer)
         self.line.send(pack(answer.token, message, blobs))
         if answer.last:
