@@ -218,7 +218,8 @@ class Answers(Splits):
             return
         self._drop_segments(node, lease, segments, [position], ends=False)
         for space, indices in segments:  # a split that is tried again may have given children before
-            self._end(self._standing(node, space, split=position in lease.spaces), indices)
+            for account in self._standing(node, space, split=position in lease.spaces):
+                self._end(account, indices)
         if node.dedup is not None:
             self._keys_done(node, lease, [position])
 

@@ -130,11 +130,18 @@ class Flow(State):
             return
         self._fire_scopes(family, scopes)
 
-    def _standing(self, node: Inbox, space: Space, *, split: bool) -> Account:
-        """Where tasks at ``node`` count; ``split``: in their own scopes, where children of theirs have gone on."""
-        if split and self._tracks(node.plan.split_frame):
-            return Account(self.lineages.family(node.plan.split_frame, space, 0), None)
-        return self.lineages.account(space, node.index)
+    def _standing(self, node: Inbox, space: Space, *, split: bool) -> list[Account]:
+        """Where tasks at ``node`` count, innermost first.
+
+        ``split``: children of theirs have gone on, so they count in their own scope too, while they run; and in the
+        one around, if that is not where the task goes on when its own is complete: they may fail into it yet.
+        """
+        start = self.lineages.account(space, node.index)
+        if not (split and self._tracks(node.plan.split_frame)):
+            return [start]
+        family = self.lineages.family(node.plan.split_frame, space, 0)
+        own = Account(family, None)
+        return [own] if self.lineages.outer(family) is start else [own, start]
 
     def _failed(
         self,
@@ -157,15 +164,17 @@ class Flow(State):
         record = _final(error, node.plan.name, attempts)
         value = given[0] if given and node.merge is None else None
         self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value))
-        account = self._standing(node, space, split=split)
+        accounts = self._standing(node, space, split=split)
+        innermost = accounts[0]
         port = node.plan.failures
         if port is not None:
             self._to_failures(node, port, space, index, record, given)
-        elif account.family.frame != ROOT:
-            account.family.lose(account.scopes((index,))[0], record)
+        elif innermost.family.frame != ROOT:
+            innermost.family.lose(innermost.scopes((index,))[0], record)
         else:
             self._lost(node, space, index, record)
-        self._end(account, (index,))
+        for account in accounts:
+            self._end(account, (index,))
 
     def _to_failures(
         self,

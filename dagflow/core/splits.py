@@ -45,10 +45,9 @@ class Splits(Failing):
             if self._tracks(frame):
                 family = self.lineages.family(frame, base, 0)
                 family.add(None, indices)  # the split itself, while it runs
-                outer, start = self.lineages.outer(family), self.lineages.account(base, node.index)
-                if outer is not start:
+                outer = self.lineages.outer(family)
+                if outer is not self.lineages.account(base, node.index):
                     outer.family.add(outer.fixed, indices)
-                    self._end(start, indices)
             lease.spaces[position] = space
         return space
 
@@ -57,7 +56,8 @@ class Splits(Failing):
             space = self._child_space(node, lease, position)
             assert space.parent is not None
             assert space.fixed is not None
-            self._end(self._standing(node, space.parent, split=True), (space.fixed,))
+            for account in self._standing(node, space.parent, split=True):
+                self._end(account, (space.fixed,))
         node.counts.succeeded += len(ended)
         if len(ended):
             segments = take(lease.segments, ended)
