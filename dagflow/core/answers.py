@@ -60,7 +60,7 @@ class Answers(Splits):
             return answer.ended
         if not (answer.failures or answer.dropped or answer.returned) and lease.ended is None:
             return range(lease.count)
-        out = {p for p, _, _ in answer.failures} | set(answer.dropped) | (lease.ended or set())
+        out = {p for p, _, _ in answer.failures}.union(answer.dropped, answer.returned, lease.ended or ())
         return [p for p in range(lease.count) if p not in out]
 
     def _settle(self, node: Inbox, lease: Lease, answer: ev.Answer, ended: Sequence[int]) -> None:
