@@ -274,7 +274,7 @@ class Crew(Answers):
         self._tokens += 1
         segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
         count = sum(e.count for e in envelopes)
-        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, self.now, count)
+        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
         for envelope in envelopes:
             for group in envelope.groups or ():
                 if group.fold is not None:

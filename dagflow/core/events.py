@@ -71,7 +71,7 @@ class Running:
 class Produced:
     """Values that a lease gave on one port.
 
-    ``positions``: the tasks they come from, one value each (None: all tasks of the lease, in order).
+    ``positions``: the tasks they come from, rising, one value each (None: all tasks of the lease).
     ``children``: for a Splitter instead: ``(position, first child number, count)`` runs.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dagflow.core import commands as do
 from dagflow.core.envelope import (
@@ -209,15 +209,13 @@ class Flow(State):
             self.first_lost = fact
             self._stop("kill")
 
-    # -- what the Merger storey does ------------------------------------------------------------------
+    if TYPE_CHECKING:  # what the storey above does: `Merges`
 
-    def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
-        """Tasks arrive at a Merger."""
-        raise AssertionError("the Merger storey takes members in")
+        def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
+            """Tasks arrive at a Merger."""
 
-    def _fire_scopes(self, family: Family, scopes: Indices) -> None:
-        """Scopes are complete."""
-        raise AssertionError("the Merger storey fires scopes")
+        def _fire_scopes(self, family: Family, scopes: Indices) -> None:
+            """Scopes are complete."""
 
 
 def _final(error: ErrorRecord, node: str, attempts: int) -> ErrorRecord:
