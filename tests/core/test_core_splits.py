@@ -29,7 +29,7 @@ def crowded(count, *, graph=None):
     """A split of which ``count`` children have filled the queue after it, whose one worker is busy."""
     play = Play(split() >> task("a") >> merge() if graph is None else graph)
     play.play("x")
-    play.tell(children(play.job("s"), *range(count), last=False, ended=()))
+    play.tell(children(play.job("s"), *range(count), last=False))
     return play
 
 
@@ -37,7 +37,7 @@ class TestChildren:
     def test_they_go_on_while_their_splitter_runs(self):
         play = splitting()
         job = play.job("s")
-        play.tell(children(job, "x0", "x1", last=False, ended=()))
+        play.tell(children(job, "x0", "x1", last=False))
         assert inputs(play.job("a")) == ["x0", "x1"]
         assert play.counts("s") == {"received": 1}
         play.tell(children(job, "x2", start=2))
@@ -75,7 +75,7 @@ class TestChildren:
         play = Play(split(execution_mode="thread", worker_limit=4) >> wide("a") >> merge())
         play.play("x", "y", "z")
         job = play.job("s")
-        play.tell(children(job, "x0", "x1", last=False))
+        play.tell(children(job, "x0", "x1", last=False, ended=[0]))
         play.tell(children(job, "z0", position=2, ended=[1, 2]))
         play.work("a")
         play.work("m")
@@ -85,7 +85,7 @@ class TestChildren:
     def test_a_child_that_was_accepted_is_not_taken_again(self):
         play = splitting()
         job = play.job("s")
-        play.tell(children(job, "x0", "x1", last=False, ended=()))
+        play.tell(children(job, "x0", "x1", last=False))
         with pytest.raises(InvariantBroken, match="splitter 's' sent child 1 of a task of which 2 were accepted"):
             play.tell(children(job, "x1", start=1))
 
@@ -95,7 +95,7 @@ class TestGoingOn:
 
     def test_after_a_failure(self):
         play = splitting()
-        play.tell(children(play.job("s"), "x0", "x1", last=False, ended=()))
+        play.tell(children(play.job("s"), "x0", "x1", last=False))
         play.tell(failed(play.job("s"), "x2", start=2))
         assert play.counts("s") == {"received": 1, "retried": 1}
         play.tell(wait=1.0)
@@ -121,7 +121,7 @@ class TestGoingOn:
     def test_after_its_worker_died(self, known):
         play = splitting()
         job = play.job("s")
-        play.tell(children(job, "x0", last=False, ended=()))
+        play.tell(children(job, "x0", last=False))
         play.tell(ev.WorkerLost(job.worker, "was killed", (job.token, 0) if known else None))
         again = play.job("s")
         assert again.token != job.token
@@ -147,7 +147,7 @@ class TestGoingOn:
             assert job.job.skip.get(0, 0) == accepted
             values = range(accepted, accepted + count)
             if apart:
-                play.tell(children(job, *values, start=accepted, last=False, ended=()))
+                play.tell(children(job, *values, start=accepted, last=False))
                 accepted += count
                 values = ()
             if how == "dies":
@@ -224,13 +224,44 @@ class TestFailing:
 
 
 class TestInnerScopes:
+    def test_failures_that_lead_back_hold_the_scope_around_while_the_splitter_runs(self):
+        """What is merged of its children does not lead back there, but it may still fail."""
+        s1, s2, x = split("s1"), split("s2"), task("x")
+        m1 = merge("m1", s1)
+        play = splitting((s1 >> s2 >> wide("a") >> merge("m2", s2)) | (s2.failures >> x >> m1))
+        play.tell(children(play.job("s1"), "x0", "x1"))
+        first, second = play.jobs("s2")
+        play.tell(children(first, "x00", last=False), children(second, "x10", last=False))
+        play.work("a")
+        play.tell(children(first, start=1))
+        assert inputs(play.job("m2")) == [["x00"]]
+        assert play.jobs("m1") == []
+        play.tell(failed(second, start=1, retry=False))
+        play.work("x")
+        assert inputs(play.job("m1")) == [[("failure", "x1", "broke off")]]
+        play.work("m1", "m2")
+        assert play.finish == "done"
+
+    def test_a_splitter_that_is_dropped_lets_go_of_the_scope_around(self):
+        s1, s2, x = split("s1"), split("s2", max_retries=1, retry_delay=1.0), task("x")
+        m1 = merge("m1", s1)
+        play = splitting((s1 >> s2 >> wide("a") >> merge("m2", s2)) | (s2.failures >> x >> m1))
+        play.tell(children(play.job("s1"), "x0"))
+        play.tell(failed(play.job("s2"), "x00"))
+        play.tell(wait=1.0)
+        assert play.jobs("m1") == []
+        play.tell(part(play.job("s2"), {}, dropped=[0], last=True))
+        assert inputs(play.job("m1")) == [[]]
+        play.work("m1", "a", "m2")
+        assert play.finish == "done"
+
     def test_a_splitter_in_a_scope_that_only_an_outer_merger_closes(self):
         """The children count in the scope around, each for itself."""
         outer = split("s1")
         play = splitting(outer >> split("s2") >> wide("a") >> merge("m", outer))
         play.tell(children(play.job("s1"), "x0", "x1"))
         first, second = play.jobs("s2")
-        play.tell(children(first, "x00", last=False, ended=()))
+        play.tell(children(first, "x00", last=False))
         play.work("a")
         play.tell(children(first, start=1))
         play.tell(children(second, "x10", "x11"))
@@ -280,14 +311,14 @@ class TestGrants:
         play = crowded(3)
         assert play.job("s").job.cuts == {0: 4}
         play.tell(done(play.job("a"), seconds=1e-6))
-        play.tell(children(play.job("s"), *range(2), start=3, last=False, ended=()))
+        play.tell(children(play.job("s"), *range(2), start=3, last=False))
         assert kinds(play.out, do.Grant)[0].cut == 32
 
     def test_large_children_travel_in_small_payloads(self):
         play = Play(split() >> task("a") >> merge())
         play.play("x")
         job = play.job("s")
-        answer = children(job, "x0", last=False, ended=())
+        answer = children(job, "x0", last=False)
         answer.outputs[0].payload.size = 300_000
         play.tell(answer)
         assert kinds(play.out, do.Grant)[0].cut == 1
