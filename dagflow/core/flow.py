@@ -44,7 +44,7 @@ class Flow(State):
             if self.sink_room is not None:
                 count = count_of(segments)
                 self.unread += count
-                self.unread_bytes += payload.size * count // max(1, payload.count)
+                self.unread_bytes += payload.size * count // payload.count
             if not fresh:
                 for space, indices in segments:
                     self._end(self.lineages.account(space, number), indices)
@@ -103,9 +103,8 @@ class Flow(State):
         if not count:
             return  # children of which all were dropped
         node.counts.received += count
-        if payload.count:
-            size = payload.size / payload.count
-            node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
+        size = payload.size / payload.count
+        node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
             node.push(Envelope(kind, segments, count, payload, low))
