@@ -100,8 +100,6 @@ class Flow(State):
             return
         node = self.nodes[target]
         count = count_of(segments)
-        if not count:
-            return  # children of which all were dropped
         node.counts.received += count
         size = payload.size / payload.count
         node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
