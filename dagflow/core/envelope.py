@@ -126,9 +126,7 @@ class Envelope:
     def size(self) -> int:
         """About how many bytes its values take."""
         payload = self.payload
-        if payload is None or not payload.count:
-            return 0
-        return payload.size * self.count // payload.count
+        return 0 if payload is None else payload.size * self.count // payload.count
 
     def piece(self, at: int) -> Piece:
         """The value of the task at position ``at``."""

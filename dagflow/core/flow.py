@@ -46,7 +46,7 @@ class Flow(State):
             self._out.append(do.Output(number, segments, payload, low, count))
             if self.sink_room is not None:
                 self.unread += count
-                self.unread_bytes += payload.size * count // max(1, payload.count)
+                self.unread_bytes += payload.size * count // payload.count
             if not fresh:
                 for space, indices in segments:
                     self._end(self.lineages.account(space, number), indices)
@@ -102,12 +102,9 @@ class Flow(State):
             return
         node = self.nodes[target]
         count = count_of(segments)
-        if not count:
-            return  # children of which all were dropped
         node.counts.received += count
-        if payload.count:
-            size = payload.size / payload.count
-            node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
+        size = payload.size / payload.count
+        node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
             node.push(Envelope(kind, segments, count, payload, low, arrived=self.now))

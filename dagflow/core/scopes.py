@@ -114,7 +114,8 @@ class Lineages:
             # What is merged of a source task has its number but has left its scope: its space is a twin of the root.
             merged = Space(None, ROOT, None, 0)
             merged.chain = (fate,)
-            self.root.chain = (Account(Family(plan.task_frame, merged, 1), None), fate)
+            whole = self.root.families[plan.task_frame] = Family(plan.task_frame, merged, 1)
+            self.root.chain = (Account(whole, None), fate)
 
     def account(self, space: Space, node: int) -> Account:
         """Where tasks of ``space`` count while they are at ``node``."""

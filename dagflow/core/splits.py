@@ -31,7 +31,8 @@ class Splits(Failing):
                     )
                 lease.children[position] = start + count
                 segments.append((space, range(start, start + count)))
-            self._emit(node, node.plan.ports[produced.port], segments, produced.payload, 0, fresh=True)
+            if segments:  # none, where all were dropped
+                self._emit(node, node.plan.ports[produced.port], segments, produced.payload, 0, fresh=True)
             if not answer.last:
                 lease.owed += 1
                 self._blocked_splits.add(lease.token)

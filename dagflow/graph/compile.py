@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagflow.errors import GraphError, TaskTimeout, WorkerDied
+from dagflow.errors import GraphError, TaskTimeout
 from dagflow.graph.algebra import FAILURES, Graph
 from dagflow.graph.marks import DROP
 from dagflow.graph.merger import Merger
@@ -38,7 +38,6 @@ def compile_plan(graph: Graph) -> Plan:
                 retry_delay=node.retry_delay,
                 retry_max_delay=node.retry_max_delay,
                 retries_timeout=issubclass(TaskTimeout, node.retry_types()),
-                retries_death=issubclass(WorkerDied, node.retry_types()),
                 timeout=node.timeout,
                 rate_limit=node.rate_limit,
                 batch_size=node.batch_size,

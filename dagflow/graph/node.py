@@ -39,7 +39,8 @@ class Node:
 
     * ``execution_mode``: ``"serial"`` (one at a time), ``"thread"``, ``"process"``, ``"async"``.
     * ``worker_limit``: tasks worked on at once; default 1, ``min(32, cpus + 4)``, ``cpus``, 100 by mode.
-    * ``max_retries``: further attempts after the first, for ``retry_exceptions`` only.
+    * ``max_retries``: further attempts after the first, for ``retry_exceptions`` only (a task that killed its worker
+      is tried again by itself, but fails when it has killed three, whatever stands there).
     * ``retry_delay``, ``retry_max_delay``: seconds; attempt n waits
       ``min(retry_max_delay, retry_delay * 2**n)`` with jitter. The wait never occupies a worker.
     * ``timeout``: seconds a task may run. In worker processes the worker is killed and replaced; a

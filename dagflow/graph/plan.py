@@ -74,7 +74,6 @@ class NodePlan:
     retry_delay: float
     retry_max_delay: float
     retries_timeout: bool
-    retries_death: bool
     timeout: float | None
     rate_limit: float | None
     batch_size: int | None

@@ -141,10 +141,11 @@ def states(job, *values):
     return ev.Answer(job.worker, job.token, states={p: Box(v) for p, v in enumerate(values)})
 
 
-def keys(job, *given, fails=()):
+def keys(job, *given, fails=(), **more):
     """The deduplication keys of the tasks of a job; ``fails``: positions whose key cannot be made."""
     failures = [(p, error("no key"), False) for p in fails]
-    return ev.Answer(job.worker, job.token, keys=[None if k is None else k.encode() for k in given], failures=failures)
+    encoded = [None if key is None else key.encode() for key in given]
+    return ev.Answer(job.worker, job.token, keys=encoded, failures=failures, **more)
 
 
 # -- the play ----------------------------------------------------------------------------------------------------

@@ -68,14 +68,18 @@ class TestOne:
         groups = [Group([]), Group([])]
         assert Envelope("merge", [(SPACE, [3, 5])], 2, groups=groups).only(1).groups == groups[1:]
 
+    def test_neighbours_may_stay_together(self):
+        part = batch(5, low=2, trial=7).part(1, 4)
+        assert (values(part), numbers(part), part.count) == (["v3", "v4", "v5"], [101, 102, 103], 3)
+        assert part.trial == 0, "who is taken out is tried anew, or not at all"
+
 
 class TestSize:
     def test_it_is_its_share_of_its_payload(self):
         assert batch(2, low=2).size == 20
 
-    def test_merges_and_empty_payloads_take_nothing(self):
+    def test_merges_take_nothing_more(self):
         assert Envelope("merge", [(SPACE, [1])], 1, groups=[Group([])]).size == 0
-        assert Envelope("run", [], 0, Box()).size == 0
 
     def test_a_group_has_as_many_members_as_its_pieces(self):
         assert Group([(Box("a", "b", "c"), 1, 3), (Box("d"), 0, 1)]).members == 3

@@ -105,12 +105,18 @@ class TestSpaces:
         tasks = [(first, 0), (first, 1), (second, 0), (second, 2)]
         assert sorted(tasks, key=lambda t: t[0].lineage(t[1])) == tasks
 
+    def test_a_task_is_told_by_its_parents(self):
+        assert self.branch.told(7) == "task 7"
+        assert self.copies.told(2) == "child 2 of task 30"
+        assert Space(self.copies, 7, 2, 0).told(5) == "child 5 of child 2 of task 30"
+
     def test_a_space_says_where_it_comes_from(self):
         aggregate = Space(None, ROOT, None, 0)
         aggregate.aggregate = True
         assert repr(self.root) == "root"
         assert repr(self.copies) == "root/1[30]*/2"
         assert repr(Space(aggregate, 1, None, 0)) == "aggregate/0"
+        assert Space(aggregate, 1, None, 0).told(3) == "aggregate 3"
 
     def test_what_comes_of_an_aggregate_is_one(self):
         aggregate = Space(None, ROOT, None, 0)

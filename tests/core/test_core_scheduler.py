@@ -318,20 +318,6 @@ class TestStuck:
         assert "'a' is draining: 1 queued, 0 leased, 0 waiting for a retry, 1 workers" in text
 
 
-class TestStory:
-    def test_it_says_which_node_waits_for_what(self):
-        play = Play(split() >> wide("a") >> merge("w", size=5))
-        play.give("x")
-        play.tell(children(play.job("s"), "x0", "x1"))
-        play.tell(part(play.job("a"), {0: "x0"}))
-        assert play.core.story().split("; ") == [
-            "source open, 1 admitted, 1 not ended, 0 outputs not taken",
-            "'s' is open: 0 queued, 0 leased, 0 waiting for a retry, 1 workers",
-            "'a' is open: 0 queued, 1 leased, 0 waiting for a retry, 1 workers",
-            "'w' is open: 0 queued, 0 leased, 0 waiting for a retry, 1 workers, holds 1 members",
-        ]
-
-
 class TestDeadlines:
     def test_the_soonest_of_all_is_told(self):
         a = task("a", retries=1, retry_delay=10.0)

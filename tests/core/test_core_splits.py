@@ -63,6 +63,8 @@ class TestChildren:
     def test_all_children_of_a_payload_may_be_dropped(self):
         play = splitting()
         job = play.job("s")
+        play.tell(ev.Answer(job.worker, job.token, False, [ev.Produced(0, Box(), children=[])], []))
+        assert (len(kinds(play.out, do.Grant)), play.jobs("a")) == (1, [])
         play.tell(ev.Answer(job.worker, job.token, outputs=[ev.Produced(0, Box(), children=[])], ended=[0]))
         assert inputs(play.job("m")) == [[]]
 

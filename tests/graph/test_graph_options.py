@@ -258,10 +258,9 @@ class TestAsync:
 class TestRetryExceptions:
     def test_it_may_be_set_as_an_attribute_until_the_plan_is_made(self):
         node = TaskManager(same)
-        assert not Graph(node).check().nodes[0].retries_death
-        node.retry_exceptions = (dagflow.WorkerDied,)
-        plan = Graph(node).check().nodes[0]
-        assert (plan.retries_death, plan.retries_timeout) == (True, False)
+        assert Graph(node).check().nodes[0].retries_timeout
+        node.retry_exceptions = (ValueError,)
+        assert not Graph(node).check().nodes[0].retries_timeout
 
     def test_a_wrong_attribute_is_refused_when_the_plan_is_made(self):
         node = TaskManager(same, name="n")
@@ -278,11 +277,10 @@ class TestRetryExceptions:
         assert node.retry_types() == node.retry_types() == (OSError, KeyError)
 
     def test_timeouts_are_retried_where_their_types_say_so(self):
-        """`TaskTimeout` is a TimeoutError, which is among the defaults; `WorkerDied` is none."""
-        plan = Graph(TaskManager(same)).check().nodes[0]
-        assert (plan.retries_timeout, plan.retries_death) == (True, False)
-        plan = Graph(TaskManager(same, retry_exceptions=())).check().nodes[0]
-        assert (plan.retries_timeout, plan.retries_death) == (False, False)
+        """`TaskTimeout` is a TimeoutError, which is among the defaults."""
+        assert Graph(TaskManager(same)).check().nodes[0].retries_timeout
+        assert Graph(TaskManager(same, retry_exceptions=dagflow.TaskTimeout)).check().nodes[0].retries_timeout
+        assert not Graph(TaskManager(same, retry_exceptions=())).check().nodes[0].retries_timeout
 
 
 class TestOverriding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from graph_made import merge, task
 
 from dagflow import Graph, Merger, Splitter, TaskManager
 
@@ -24,7 +23,7 @@ def alone(**options):
     return TaskManager(picky, name="picky", logger=None, **options)
 
 
-GRAPH = task("first", double) >> task("second", str)
+GRAPH = TaskManager(double, name="first") >> TaskManager(str, name="second")
 
 
 class TestRunning:
@@ -78,7 +77,7 @@ class TestAlone:
 
 class TestWithoutFunction:
     def test_a_splitter_takes_the_task_itself_for_its_children(self):
-        graph = Splitter() >> task("a", double)
+        graph = Splitter() >> TaskManager(double, name="a")
         assert [graph.names[n] for n in graph] == ["split", "a"]
         assert graph.run([[1, 2], []], "serial").values == [2, 4]
 
@@ -108,4 +107,4 @@ class TestPictures:
 
     def test_a_merger_that_cannot_close_is_refused_when_it_is_run(self):
         with pytest.raises(ValueError, match="'m' has no scope to close"):
-            Graph(merge()).run([1], "serial")
+            Graph(Merger(len, name="m")).run([1], "serial")
