@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps."""
+    """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps.
+
+    ``width``: how many tasks it can work on at once. ``sent``: tasks that left by each of its ports, by the
+    port's index in the plan.
+    """
 
     name: str
     kind: str
@@ -33,6 +37,8 @@ class NodeSnapshot:
     retried: int
     duplicates: int
     seconds: float
+    width: int = 1
+    sent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class Ring:
                     retried=counts.retried,
                     duplicates=counts.duplicates,
                     seconds=node.seconds,
+                    width=1 if scheduler.one_by_one else node.slots * node.lanes,
+                    sent=tuple(node.sent),
                 )
             )
         return Snapshot(

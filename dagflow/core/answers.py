@@ -101,6 +101,7 @@ class Answers(Splits):
             port = node.plan.ports[produced.port]
             positions = range(lease.count) if produced.positions is None else produced.positions
             if port.drop:
+                node.sent[port.index] += len(positions)
                 single = [p for p in positions if p not in several]
                 dropped += len(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)

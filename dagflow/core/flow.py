@@ -39,10 +39,11 @@ class Flow(State):
     ) -> None:
         """Tasks leave ``node`` by ``port``: to the user, to one node, to several; ``fresh``: not counted yet."""
         number = node.index
+        count = count_of(segments)
+        node.sent[port.index] += count
         if port.exit:
-            self._out.append(do.Output(number, segments, payload, low, count_of(segments)))
+            self._out.append(do.Output(number, segments, payload, low, count))
             if self.sink_room is not None:
-                count = count_of(segments)
                 self.unread += count
                 self.unread_bytes += payload.size * count // max(1, payload.count)
             if not fresh:

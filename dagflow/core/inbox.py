@@ -73,6 +73,7 @@ class Inbox:
         self.leased = 0
         self.phase: Phase = "open"
         self.counts = Counts()
+        self.sent = [0] * (1 + max(port.index for port in (*plan.ports, plan.failures) if port is not None))
         self.seconds = 0.0
         self.cost: float | None = None
         self.reach = 1

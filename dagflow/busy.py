@@ -1,0 +1,29 @@
+"""How busy the nodes of a run are, and which of them limits it: one answer for tables, pictures and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dagflow.protocols import NodeSnapshot, Snapshot
+
+LIMITING_LEAST: Final = 0.5
+"""A node that was idle for more than half of the run does not limit it: the source, its own start or the user does."""
+
+
+def busy_share(node: NodeSnapshot, elapsed: float) -> float:
+    """The part of its workers' time that ``node`` spent in its function, 0 to 1: seconds / (elapsed x width).
+
+    ``elapsed``: seconds since the run began. Work that has not ended yet is not counted.
+    """
+    time = elapsed * node.width
+    return min(1.0, node.seconds / time) if time > 0 else 0.0
+
+
+def limiting(snapshot: Snapshot) -> NodeSnapshot | None:
+    """The node that limits the run: the busiest one, the first of equals. None if even that one was mostly idle."""
+    nodes = snapshot.nodes
+    if not nodes:
+        return None
+    busiest = max(nodes, key=lambda node: busy_share(node, snapshot.elapsed))
+    return busiest if busy_share(busiest, snapshot.elapsed) >= LIMITING_LEAST else None
