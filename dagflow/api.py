@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
+from dagflow.draw.faces import Pictured
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.log import FailureLog
@@ -28,6 +29,7 @@ from dagflow.work.program import Program
 if TYPE_CHECKING:
     from dagflow.core.commands import Fact
     from dagflow.core.ids import Segment
+    from dagflow.draw.model import Picture
     from dagflow.graph.algebra import Graph
     from dagflow.graph.node import Node
     from dagflow.protocols import Backend, Observer, Snapshot
@@ -181,8 +183,11 @@ def open_run(graph: Graph, backend: str = "process", **options: Any) -> Run:
     return Run(graph, backend, _defaults(options))
 
 
-class Run:
-    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels."""
+class Run(Pictured):
+    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels.
+
+    Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of now laid over.
+    """
 
     def __init__(self, graph: Graph, backend: str, options: dict[str, Any]) -> None:
         self._submissions = Submissions()
@@ -198,6 +203,12 @@ class Run:
     def snapshot(self) -> Snapshot:
         """States and counts as they are now."""
         return self._live.ring.snapshot()
+
+    def _picture(self) -> Picture:
+        from dagflow.draw.model import picture
+        from dagflow.draw.overlay import overlay_of
+
+        return picture(self._live.graph, overlay_of(self._live.plan, self.snapshot()))
 
     def pause(self) -> None:
         """Begin nothing more until `resume`; running tasks go on."""
@@ -409,7 +420,7 @@ class _Live:
         """The result; raises what ended the run badly, with the result so far as its ``result`` attribute."""
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
-        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members())
+        result = RunResult(self.graph, self.collector, counts, self.ring.snapshot(), self._held_members())
         try:
             self.raise_if_broken()
         except BaseException as error:
