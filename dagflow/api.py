@@ -19,6 +19,7 @@ from dagflow.draw.faces import Pictured
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.log import FailureLog
+from dagflow.observe.progress import in_notebook
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
@@ -80,6 +81,7 @@ def run(
     """
     del ordered
     live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger)
+    _show_live(live, show_progress, blocks=True)
     with _Interrupts(live):
         live.turn_to_end()
     return live.result()
@@ -106,10 +108,11 @@ def stream(
         graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger,
         sink_room=SINK_ROOM, ordered=ordered,
     )  # fmt: skip
-    return _outputs(live)
+    return _outputs(live, show_progress)
 
 
-def _outputs(live: _Live) -> Iterator[StreamItem]:
+def _outputs(live: _Live, show_progress: bool) -> Iterator[StreamItem]:
+    _show_live(live, show_progress, blocks=True)
     live.start()
     assert live.sink is not None
     try:
@@ -133,6 +136,7 @@ async def arun(
     options.pop("ordered", None)
     source, feeding = _source_in_loop(tasks)
     live = _Live(graph, backend, source, **_defaults(options))
+    _show_live(live, options.get("show_progress", False))
     live.start()
     feeder = asyncio.ensure_future(feeding) if feeding is not None else None
     try:
@@ -157,6 +161,7 @@ async def astream(
     there = asyncio.Event()
     assert live.sink is not None
     live.sink.listener = lambda: _call_soon(loop, there.set)
+    _show_live(live, options.get("show_progress", False))
     live.start()
     feeder = asyncio.ensure_future(feeding) if feeding is not None else None
     try:
@@ -192,6 +197,7 @@ class Run(Pictured):
     def __init__(self, graph: Graph, backend: str, options: dict[str, Any]) -> None:
         self._submissions = Submissions()
         self._live = _Live(graph, backend, self._submissions, **options)
+        _show_live(self._live, options["show_progress"])
         self._live.start()
 
     def submit(self, task: Any) -> None:
@@ -209,6 +215,12 @@ class Run(Pictured):
         from dagflow.draw.overlay import overlay_of
 
         return picture(self._live.graph, overlay_of(self._live.plan, self.snapshot()))
+
+    def _ipython_display_(self) -> None:
+        if in_notebook():
+            _show_live(self._live, True)
+        else:
+            print(self.to_text())  # noqa: T201 - what the user asked for by looking at it
 
     def pause(self) -> None:
         """Begin nothing more until `resume`; running tasks go on."""
@@ -437,6 +449,17 @@ class _Live:
         return [*open_windows, *(s for members in scheduler.aggregates.values() for s in members)]
 
 
+def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
+    """Let a notebook follow the run until it is over; ``blocks``: the cell waits for that."""
+    if wanted and in_notebook():
+        from dagflow.notebook import LiveView
+
+        ring = live.ring
+        view = LiveView(live.graph, live.plan, ring.snapshot, lambda kill: live.stop(kill=kill), blocks=blocks)
+        view.show()
+        live.when_over(view.finish)
+
+
 class _Interrupts:
     """Ctrl-C during a `run` in the main thread: once, the running tasks end and the run stops; twice, at once.
 
@@ -546,7 +569,9 @@ def _backend(name: str) -> Backend:
 def _observers(graph: Graph, show_progress: bool, logger: Any) -> list[Observer]:
     observers: list[Observer] = [FailureLog()]
     shown = {graph.names[n] for n in graph.nodes if n.show_progress}
-    if show_progress or shown:
+    if show_progress and in_notebook():
+        shown = set()  # the live view shows all of them
+    elif show_progress or shown:
         from dagflow.observe.progress import Progress
 
         texts = {graph.names[n]: n.progress_desc or graph.names[n] for n in graph.nodes}

@@ -32,11 +32,12 @@ def overlay_of(plan: Plan, snapshot: Snapshot, ends: Mapping[Any, int] | None = 
 def laid(node: NodeSnapshot, snapshot: Snapshot, *, limits: bool) -> Laid:
     """What stands on one node."""
     share = busy_share(node, snapshot.elapsed)
-    first = f"{node.succeeded:,} done, {share:.0%} busy"
-    more = [f"{count:,} {word}" for count, word in ((node.dropped, "dropped"), (node.retried, "retried")) if count]
-    lines = [first, ", ".join(more)] if more else [first]
+    lines = [f"{node.succeeded:,} done, {share:.0%} busy"]
     if snapshot.state != "finished":
         lines.append(f"{node.queued + node.waiting + node.held:,} waiting, {node.leased:,} running")
+    elif node.dropped or node.retried:
+        more = ((node.dropped, "dropped"), (node.retried, "retried"))
+        lines.append(", ".join(f"{count:,} {word}" for count, word in more if count))
     alarm = f"{node.failed:,} failed" if node.failed else ""
     return Laid(tuple(lines), alarm, share, limits)
 
