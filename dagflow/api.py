@@ -10,7 +10,7 @@ import asyncio
 import re
 import signal
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SINK_ROOM = 16384
 """Outputs of a stream that may wait for the user before the run is held back."""
+BEAT_SECONDS = 0.2
 _UNITS = {
     "": 1,
     "KB": 10**3,
@@ -138,7 +139,7 @@ async def arun(
     live = _Live(graph, backend, source, **_defaults(options))
     _show_live(live, options.get("show_progress", False))
     live.start()
-    feeder = asyncio.ensure_future(feeding) if feeding is not None else None
+    helpers = _helpers(feeding)
     try:
         await _joined(live)
     except asyncio.CancelledError:
@@ -146,7 +147,7 @@ async def arun(
         await _joined(live)
         raise
     finally:
-        await _end_feeder(feeder)
+        await _end_helpers(helpers)
     return live.result()
 
 
@@ -163,7 +164,7 @@ async def astream(
     live.sink.listener = lambda: _call_soon(loop, there.set)
     _show_live(live, options.get("show_progress", False))
     live.start()
-    feeder = asyncio.ensure_future(feeding) if feeding is not None else None
+    helpers = _helpers(feeding)
     try:
         more = True
         while more:
@@ -178,7 +179,7 @@ async def astream(
     finally:
         live.stop(kill=True)
         await _joined(live)
-        await _end_feeder(feeder)
+        await _end_helpers(helpers)
     live.raise_if_broken()
 
 
@@ -507,7 +508,7 @@ def _given(tasks: Iterable[Any] | AsyncIterable[Any] | None) -> TaskSource:
     return source_of(tasks)
 
 
-def _source_in_loop(tasks: Any) -> tuple[TaskSource, Any]:
+def _source_in_loop(tasks: Any) -> tuple[TaskSource, Coroutine[Any, Any, None] | None]:
     """A source for use beside a running loop: an async iterable is read in that loop, where it was made."""
     if not hasattr(tasks, "__aiter__"):
         return _given(tasks), None
@@ -526,10 +527,22 @@ async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
         submissions.end()
 
 
-async def _end_feeder(feeder: asyncio.Future[Any] | None) -> None:
-    if feeder is not None:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+def _helpers(feeding: Coroutine[Any, Any, None] | None) -> list[asyncio.Future[Any]]:
+    """What has to go on in the user's loop beside a run."""
+    beats = _beats() if in_notebook() else None
+    return [asyncio.ensure_future(helper) for helper in (feeding, beats) if helper is not None]
+
+
+async def _beats() -> None:
+    """Wake the loop a few times a second: a Jupyter kernel heeds the interrupt of a cell that awaits when it wakes."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
+    for helper in helpers:
+        helper.cancel()
+    await asyncio.gather(*helpers, return_exceptions=True)
 
 
 async def _joined(live: _Live) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagflow.busy import busy_share, limiting
+from dagflow.busy import busy_share, limiting, waiting_and_running
 from dagflow.draw.model import OTHERWISE, Laid, Overlay, label_of
 from dagflow.graph.marks import DROP
 
@@ -34,7 +34,8 @@ def laid(node: NodeSnapshot, snapshot: Snapshot, *, limits: bool) -> Laid:
     share = busy_share(node, snapshot.elapsed)
     lines = [f"{node.succeeded:,} done, {share:.0%} busy"]
     if snapshot.state != "finished":
-        lines.append(f"{node.queued + node.waiting + node.held:,} waiting, {node.leased:,} running")
+        waiting, running = waiting_and_running(node)
+        lines.append(f"{waiting:,} waiting, {running:,} running")
     elif node.dropped or node.retried:
         more = ((node.dropped, "dropped"), (node.retried, "retried"))
         lines.append(", ".join(f"{count:,} {word}" for count, word in more if count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dagflow.busy import busy_share, limiting
+from dagflow.busy import busy_share, limiting, waiting_and_running
 from dagflow.draw.colours import ALARM, heat
 from dagflow.draw.model import LIMITING
 from dagflow.draw.words import cut, visible, xml
@@ -56,7 +56,8 @@ def _spent(node: NodeSnapshot, busy: str) -> list[str]:
 def _at_hand(node: NodeSnapshot, busy: str, snapshot: Snapshot) -> list[str]:
     held = snapshot.state in ("paused", "stopping") and node.phase != "closed"
     state = snapshot.state if held else _STATES[node.phase]
-    return [f"{node.queued + node.waiting + node.held:,}", f"{node.leased:,}", busy, state]
+    waiting, running = waiting_and_running(node)
+    return [f"{waiting:,}", f"{running:,}", busy, state]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
