@@ -157,6 +157,20 @@ def picture(graph: Graph, overlay: Overlay | None = None) -> Picture:
     return Picture(graph.name, tuple(nodes), tuple(edges), boxes, over.caption)
 
 
+def as_dict(drawn: Picture) -> dict[str, Any]:
+    """A picture as plain values, for programs: nodes by their names, edges, and the members of each scope."""
+    names = {node.id: node.name for node in drawn.nodes}
+    return {
+        "name": drawn.name,
+        "nodes": [{"name": n.name, "kind": n.kind, "lines": list(n.lines)} for n in drawn.nodes if n.kind != "drop"],
+        "edges": [
+            {"source": names[e.source], "target": names[e.target], "label": e.label, "failures": e.dashed}
+            for e in drawn.edges
+        ],
+        "scopes": [{"opener": names[b.opener], "members": [names[m] for m in b.members]} for b in drawn.boxes],
+    }
+
+
 def _node(node: Node, ident: str, name: str, over: Overlay) -> PictureNode:
     kind = KINDS.get(node.kind, "task")
     return PictureNode(ident, name, kind, _small_print(node), over.nodes.get(name))
