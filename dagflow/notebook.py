@@ -19,9 +19,10 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from dagflow.draw import to_text
 from dagflow.draw.layout import Layout, lay_out
 from dagflow.draw.model import Laid, Overlay, picture
-from dagflow.draw.overlay import caption, overlay_of
+from dagflow.draw.overlay import overlay_of
 from dagflow.draw.render import image
 from dagflow.draw.svg import render
 from dagflow.draw.table import nodes_table
@@ -71,9 +72,8 @@ class LiveView:
 
     def show(self) -> None:
         """Put the view under the cell that is being executed, and begin to follow. Call it in the cell's thread."""
-        ipython = import_module("IPython.display")
         self._button = stop_button(self._stop, blocks=self._blocks)
-        self._output = ipython.display(ipython.HTML(self.html()), display_id=True)
+        self._output = import_module("IPython.display").display(self.shown(), raw=True, display_id=True)
         self._thread.start()
 
     def finish(self) -> None:
@@ -82,20 +82,21 @@ class LiveView:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def html(self, *, last: bool = False) -> str:
-        """The view now. ``last``: as it shall be saved, with the picture as an image (which is shown untrusted)."""
+    def shown(self, *, last: bool = False) -> dict[str, str]:
+        """The view now, by MIME type. ``last``: as it shall be saved, with the picture as an image, which a page
+        shows that trusts nobody."""
         now = self._snapshot()
         if last:
             now = dataclasses.replace(now, state="finished")
-        over = overlay_of(self._plan, now)
-        drawn = picture(self._graph, over)
+        drawn = picture(self._graph, overlay_of(self._plan, now))
         if last:
-            return image(drawn, render(drawn)) + nodes_table(now)
+            return {"text/html": image(drawn, render(drawn)) + nodes_table(now), "text/plain": to_text(drawn)}
         if self._layout is None:
             self._layout = self._still()
-        hint = "" if not self._blocks or self._button is not None else " (interrupt the kernel to stop)"
+        hint = " (interrupt the kernel to stop)" if self._blocks and self._button is None else ""
         svg = render(dataclasses.replace(drawn, caption=""), self._layout)
-        return f"<p><b>{xml(caption(now))}</b>{hint}</p>{svg}{nodes_table(now)}"
+        html = f"<p><b>{xml(drawn.caption)}</b>{hint}</p>{svg}{nodes_table(now)}"
+        return {"text/html": html, "text/plain": drawn.caption}
 
     def _still(self) -> Layout:
         """A layout with room for what the numbers will become."""
@@ -107,19 +108,22 @@ class LiveView:
         wait = SECONDS
         while not self._over.wait(wait):
             began = monotonic()
-            self._update(self.html())
+            self._update(self.shown())
             wait = max(SECONDS, (monotonic() - began) / SHARE_MOST)
         if self._button is not None:
             self._button.close()
-        self._update(self.html(last=True))
+        self._update(self.shown(last=True))
 
-    def _update(self, html: str) -> None:
+    def _update(self, shown: dict[str, str]) -> None:
         with suppress(Exception):  # a kernel on its way out: the run matters, its view does not
-            self._output.update(import_module("IPython.display").HTML(html))
+            self._output.update(shown, raw=True)
 
 
 class StopButton:
     """A widget that stops a run: pressed once, running tasks may end; pressed twice, at once."""
+
+    place: Any = None
+    """Where it stands in the notebook."""
 
     def __init__(self, widgets: Any, stop: Callable[[bool], None], *, blocks: bool) -> None:
         self._stop = stop
@@ -138,8 +142,9 @@ class StopButton:
         self._stop(again)
 
     def close(self) -> None:
-        """Take it away: there is nothing left to stop."""
+        """Take it away: there is nothing left to stop. A saved notebook has no place for a button without a kernel."""
         with suppress(Exception):
+            self.place.update({"text/html": "", "text/plain": ""}, raw=True)
             self.widget.close()
 
 
@@ -148,7 +153,7 @@ def stop_button(stop: Callable[[bool], None], *, blocks: bool) -> StopButton | N
     if importlib.util.find_spec("ipywidgets") is None:
         return None
     button = StopButton(import_module("ipywidgets"), stop, blocks=blocks)
-    import_module("IPython.display").display(button.widget)
+    button.place = import_module("IPython.display").display(button.widget, display_id=True)
     return button
 
 

@@ -381,7 +381,7 @@ def test_demo(folder: Path) -> None:
     assert "source tasks in" in done.stdout
     assert ElementTree.parse(folder / "demo.svg").getroot().tag.endswith("svg")
     assert "The run is drawn in demo.svg" in done.stdout
-    assert "bottleneck" in (folder / "demo.svg").read_text(encoding="utf-8")
+    assert "% busy" in (folder / "demo.svg").read_text(encoding="utf-8")
     if "lib2to3/tests" in done.stdout:
         assert "SyntaxError" in done.stdout
 
