@@ -147,13 +147,15 @@ class Lab:
     def open(self, name: str) -> None:
         """Open a notebook and wait until its kernel is there (what is run before that is silently lost)."""
         self.browser.get(f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={self.token}&reset")
-        self.until(lambda: self.seen(f"{CELL} .cm-content"))
-        self.until(lambda: self.seen(".jp-Notebook-ExecutionIndicator[data-status='idle']"))
+        self.until(lambda: self.seen(f"{CELL} .cm-content"), "the notebook's cells")
+        self.until(
+            lambda: "(ipykernel) | Idle" in self.find("#jp-bottom-panel, #jp-main-statusbar")[-1].text, "its kernel"
+        )
 
     def run(self, number: int) -> Any:
         """Run a code cell; gives the cell."""
         cell = self.find(CELL)[number]
-        self.until(lambda: self.find(".cm-content", cell))
+        self.until(lambda: self.find(".cm-content", cell), "the cell's editor")
         editor = cell.find_element("css selector", ".cm-content")
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", editor)
         editor.click()
@@ -167,9 +169,9 @@ class Lab:
         found = self.find(what)
         return bool(found) and bool(found[0].is_displayed())
 
-    def until(self, holds: Any) -> Any:
+    def until(self, holds: Any, what: str) -> Any:
         stale = errors.StaleElementReferenceException  # the page was drawn anew between two looks at it
-        return wait.WebDriverWait(self.browser, SECONDS, 0.1, [stale]).until(lambda _: holds())
+        return wait.WebDriverWait(self.browser, SECONDS, 0.1, [stale]).until(lambda _: holds(), f"waited for {what}")
 
     def colours(self, place: Any) -> dict[str, int]:
         return dict(self.browser.execute_async_script(COLOURS, place))
@@ -204,21 +206,21 @@ def test_the_picture_of_a_graph_is_seen_and_a_run_is_watched_and_stopped(lab: La
     for number in range(2):
         lab.run(number)
     graph = lab.run(2)
-    lab.until(lambda: lab.find(".jp-OutputArea-output img", graph))
+    lab.until(lambda: lab.find(".jp-OutputArea-output img", graph), "the graph's picture")
     colours = lab.colours(graph)
     for fill in ("e3eefc", "efe5fb"):  # of tasks, and of the Merger
         assert colours.get(fill, 0) > 500, colours
     assert colours.get("3b74b9", 0) > 100  # an outline
 
     live = lab.run(len(lab.find(CELL)) - 1)
-    lab.until(lambda: "0 of 6 source tasks ended" in live.text and "2 running" in live.text)
+    lab.until(lambda: "0 of 6 source tasks ended" in live.text and "2 running" in live.text, "the live view")
     assert lab.find("svg g.dagflow-node[data-node='held']", live)
     [button] = lab.find("button.widget-button", live)
     assert button.text == "Stop"
     button.click()
-    lab.until(lambda: "stopping, " in live.text)
+    lab.until(lambda: "stopping, " in live.text, "the button to be heard")
     (lab.folder / "work" / "go").touch()
-    lab.until(lambda: lab.find("img", live) and not lab.find("svg g.dagflow-node", live))
+    lab.until(lambda: lab.find("img", live) and not lab.find("svg g.dagflow-node", live), "the last view")
     assert not lab.find("button.widget-button", live)
     assert lab.colours(live)
 
@@ -237,4 +239,4 @@ def test_pictures_are_seen_in_a_notebook_that_is_not_trusted(lab: Lab) -> None:
         found = lab.find(f"{CELL} .jp-OutputArea-output:has(img)")
         return lab.colours(found[0]).get("e3eefc", 0) if found else 0
 
-    lab.until(lambda: blue() > 500)
+    lab.until(lambda: blue() > 500, "the picture")
