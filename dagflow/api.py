@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
+from dagflow.draw.faces import Pictured
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.case import Case, case_of
 from dagflow.observe.log import FailureLog
+from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
 from dagflow.observe.tracer import Tracer
 from dagflow.observe.traces import NOT_TRACED, Traces
@@ -42,12 +44,14 @@ from dagflow.work.program import Program
 if TYPE_CHECKING:
     from dagflow.core.commands import Fact
     from dagflow.core.ids import Segment
+    from dagflow.draw.model import Picture
     from dagflow.graph.algebra import Graph
     from dagflow.graph.node import Node
     from dagflow.protocols import Backend, Observer, Snapshot
 
 SINK_ROOM = 16384
 """Outputs of a stream that may wait for the user before the run is held back."""
+BEAT_SECONDS = 0.2
 _UNITS = {
     "": 1,
     "KB": 10**3,
@@ -94,6 +98,7 @@ def run(
     """
     del ordered
     live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger, trace=trace)
+    _show_live(live, show_progress, blocks=True)
     with _Interrupts(live):
         live.turn_to_end()
     return live.result()
@@ -122,10 +127,11 @@ def stream(
         graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger,
         trace=trace, sink_room=SINK_ROOM, ordered=ordered,
     )  # fmt: skip
-    return Stream(live, _outputs(live))
+    return Stream(live, _outputs(live, show_progress))
 
 
-def _outputs(live: _Live) -> Generator[StreamItem, None, None]:
+def _outputs(live: _Live, show_progress: bool) -> Generator[StreamItem, None, None]:
+    _show_live(live, show_progress, blocks=True)
     live.start()
     assert live.sink is not None
     try:
@@ -149,8 +155,9 @@ async def arun(
     options.pop("ordered", None)
     source, feed = _source_in_loop(tasks)
     live = _Live(graph, backend, source, **_defaults(options))
+    _show_live(live, options.get("show_progress", False))
     live.start()
-    feeder = asyncio.ensure_future(feed()) if feed is not None else None
+    helpers = _helpers(feed)
     try:
         await _joined(live)
     except asyncio.CancelledError:
@@ -158,7 +165,7 @@ async def arun(
         await _joined(live)
         raise
     finally:
-        await _end_feeder(feeder)
+        await _end_helpers(helpers)
     return live.result()
 
 
@@ -169,18 +176,19 @@ def astream(
     ordered = options.pop("ordered", False)
     source, feed = _source_in_loop(tasks)
     live = _Live(graph, backend, source, **_defaults(options), sink_room=SINK_ROOM, ordered=ordered)
-    return AsyncStream(live, _outputs_in_loop(live, feed))
+    return AsyncStream(live, _outputs_in_loop(live, feed, options.get("show_progress", False)))
 
 
 async def _outputs_in_loop(
-    live: _Live, feed: Callable[[], Coroutine[Any, Any, None]] | None
+    live: _Live, feed: Callable[[], Coroutine[Any, Any, None]] | None, show_progress: bool
 ) -> AsyncGenerator[StreamItem, None]:
     loop = asyncio.get_running_loop()
     there = asyncio.Event()
     assert live.sink is not None
     live.sink.listener = lambda: _call_soon(loop, there.set)
+    _show_live(live, show_progress)
     live.start()
-    feeder = asyncio.ensure_future(feed()) if feed is not None else None
+    helpers = _helpers(feed)
     try:
         more = True
         while more:
@@ -195,7 +203,7 @@ async def _outputs_in_loop(
     finally:
         live.stop(kill=True)
         await _joined(live)
-        await _end_feeder(feeder)
+        await _end_helpers(helpers)
     live.raise_if_broken()
 
 
@@ -205,14 +213,18 @@ def open_run(graph: Graph, backend: str = "process", **options: Any) -> Run:
     return Run(graph, backend, _defaults(options))
 
 
-class Run(Watched):
-    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels."""
+class Run(Watched, Pictured):
+    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels.
+
+    Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of now laid over.
+    """
 
     _live: _Live
 
     def __init__(self, graph: Graph, backend: str, options: dict[str, Any]) -> None:
         self._submissions = Submissions()
         self._live = _Live(graph, backend, self._submissions, **options)
+        _show_live(self._live, options["show_progress"])
         self._live.start()
 
     def submit(self, task: Any) -> None:
@@ -220,6 +232,18 @@ class Run(Watched):
         if not self._submissions.put(task):
             self._live.raise_if_broken()
             raise RunCancelled("the run takes no more tasks: it was closed or cancelled, or has ended")
+
+    def _picture(self) -> Picture:
+        from dagflow.draw.model import picture
+        from dagflow.draw.overlay import overlay_of
+
+        return picture(self._live.graph, overlay_of(self._live.plan, self.snapshot()))
+
+    def _ipython_display_(self) -> None:
+        if in_notebook():
+            _show_live(self._live, True)
+        else:
+            print(self.to_text())  # noqa: T201 - what the user asked for by looking at it
 
     def pause(self) -> None:
         """Begin nothing more until `resume`; running tasks go on."""
@@ -436,7 +460,9 @@ class _Live:
         """The result; raises what ended the run badly, with the result so far as its ``result`` attribute."""
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
-        result = RunResult(self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer, self.case())
+        result = RunResult(
+            self.graph, self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer, self.case()
+        )
         try:
             self.raise_if_broken()
         except BaseException as error:
@@ -483,6 +509,17 @@ class _Live:
             return []
         open_windows = [s for node in scheduler.nodes if node.merge is not None for s in node.merge.roots]
         return [*open_windows, *(s for members in scheduler.aggregates.values() for s in members)]
+
+
+def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
+    """Let a notebook follow the run until it is over; ``blocks``: the cell waits for that."""
+    if wanted and in_notebook():
+        from dagflow.notebook import LiveView
+
+        ring = live.ring
+        view = LiveView(live.graph, live.plan, ring.snapshot, lambda kill: live.stop(kill=kill), blocks=blocks)
+        view.show()
+        live.when_over(view.finish)
 
 
 class _Interrupts:
@@ -552,10 +589,23 @@ async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
         submissions.end()
 
 
-async def _end_feeder(feeder: asyncio.Future[Any] | None) -> None:
-    if feeder is not None:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[asyncio.Future[Any]]:
+    """What has to go on in the user's loop beside a run."""
+    beats = _beats() if in_notebook() else None
+    feeding = feed() if feed is not None else None
+    return [asyncio.ensure_future(helper) for helper in (feeding, beats) if helper is not None]
+
+
+async def _beats() -> None:
+    """Wake the loop a few times a second: a Jupyter kernel heeds the interrupt of a cell that awaits when it wakes."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
+    for helper in helpers:
+        helper.cancel()
+    await asyncio.gather(*helpers, return_exceptions=True)
 
 
 async def _joined(live: _Live) -> None:
@@ -595,7 +645,9 @@ def _backend(name: str) -> Backend:
 def _observers(graph: Graph, show_progress: bool, logger: Any) -> list[Observer]:
     observers: list[Observer] = [FailureLog()]
     shown = {graph.names[n] for n in graph.nodes if n.show_progress}
-    if show_progress or shown:
+    if show_progress and in_notebook():
+        shown = set()  # the live view shows all of them
+    elif show_progress or shown:
         from dagflow.observe.progress import Progress
 
         texts = {graph.names[n]: n.progress_desc or graph.names[n] for n in graph.nodes}

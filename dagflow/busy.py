@@ -20,6 +20,13 @@ def busy_share(node: NodeSnapshot, elapsed: float) -> float:
     return min(1.0, node.seconds / time) if time > 0 else 0.0
 
 
+def waiting_and_running(node: NodeSnapshot) -> tuple[int, int]:
+    """How many tasks wait at ``node``, in its queue, for a retry, for others of their scope or for their turn at a
+    worker that has them already; and how many it works on."""
+    running = min(node.leased, node.width)
+    return node.queued + node.waiting + node.held + node.leased - running, running
+
+
 def limiting(snapshot: Snapshot) -> NodeSnapshot | None:
     """The node that limits the run: the busiest one, the first of equals. None if even that one was mostly idle."""
     nodes = snapshot.nodes

@@ -12,12 +12,13 @@ import argparse
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+
+from dagflow.named import UsageError, error_text, graph_named, tasks_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from dagflow.graph.algebra import Graph
     from dagflow.result import RunResult
 
 DONE: Final = 0
@@ -27,14 +28,20 @@ WORLD: Final = 3
 BUG: Final = 70
 INTERRUPTED: Final = 130
 BACKENDS: Final = ("process", "thread", "serial")
+_MANY: Final = 100_000
+_DESCRIBED_MOST: Final = 100_000
 
 
-class UsageError(Exception):
-    """What the user asked for cannot be meant; the message is the one line that they read."""
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command in ``arguments`` (default: the process's); gives the exit code."""
+    _open_closed()
     try:
         code = _guarded(arguments)
         sys.stdout.flush()
@@ -42,8 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has read enough (`| head`). The interpreter flushes once more at its end,
         # and must find something that takes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return DONE
+
+
+def _open_closed() -> None:
+    """A stream that was closed before we began (``>&-``) takes anything and keeps nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 
 def _guarded(arguments: Sequence[str] | None) -> int:
@@ -91,7 +106,7 @@ def _say(text: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     from dagflow import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dagflow",
         description="Run, draw and look at graphs of plain Python functions.",
         epilog="exit codes: 0 all done, 1 some tasks failed, 2 wrong use, 3 the world, 70 our bug, 130 interrupted",
@@ -102,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = _command(commands, "demo", "run a real graph over Python's standard library", "dagflow demo -o graph.svg")
     demo.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
     demo.add_argument("--packages", type=int, default=12, metavar="N", help="show the N largest (default: 12)")
-    demo.add_argument("-o", "--output", default="dagflow-demo.svg", metavar="F", help="where to draw the graph")
+    demo.add_argument("-o", "--output", default="dagflow-demo.svg", metavar="F", help="where to draw the run")
+    demo.add_argument("--json", action="store_true", help="say it in JSON: packages, failures, counts")
     demo.set_defaults(command=_demo)
 
     run = _command(
@@ -116,11 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", default="-", metavar="F", help="where the results go (default: stdout)")
     run.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
     run.add_argument("--progress", action="store_true", help="a bar per node on stderr")
+    run.add_argument("--draw", metavar="F", help="draw the graph with the counts of the run laid over, by suffix")
+    run.add_argument("--json", action="store_true", help="the summary on stderr as one JSON object")
     run.set_defaults(command=_run)
 
     draw = _command(commands, "draw", "draw a graph", "dagflow draw flow.py:graph -o flow.svg")
     draw.add_argument("graph", metavar="MODULE:GRAPH", help="a graph, a node, or a function that returns one")
     draw.add_argument("-o", "--output", metavar="F", help="by suffix: .svg .png .pdf .dot .mmd .txt (default: Mermaid)")
+    draw.add_argument("--json", action="store_true", help="nodes, edges and scopes as one JSON object on stdout")
     draw.set_defaults(command=_draw)
     return parser
 
@@ -141,15 +160,21 @@ def _demo(given: argparse.Namespace) -> int:
     if given.packages < 1:
         raise UsageError(f"--packages must be at least 1, not {given.packages}")
     _known_picture(given.output)
-    return demo.main(given.backend, given.packages, given.output, sys.stdout)
+    return demo.main(given.backend, given.packages, given.output, sys.stdout, as_json=given.json)
 
 
 def _draw(given: argparse.Namespace) -> int:
-    graph = _graph(given.graph)
-    if given.output is None:
+    if given.output is not None:
+        _known_picture(given.output)
+    graph = graph_named(given.graph)
+    if given.json:
+        from dagflow.draw.model import as_dict, picture
+
+        sys.stdout.write(_json(as_dict(picture(graph)), sys.stdout) + "\n")
+    elif given.output is None:
         sys.stdout.write(graph.to_mermaid().rstrip("\n") + "\n")
+    if given.output is None:
         return DONE
-    _known_picture(given.output)
     return _say(f"drawn: {graph.draw(given.output)}", DONE)
 
 
@@ -160,8 +185,10 @@ def _known_picture(path: str) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    graph = _graph(given.graph)
-    tasks = _tasks(given.input)
+    if given.draw is not None:
+        _known_picture(given.draw)
+    graph = graph_named(given.graph)
+    tasks = tasks_named(given.input)
     out = sys.stdout if given.out == "-" else open(given.out, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     try:
         try:
@@ -170,18 +197,18 @@ def _run(given: argparse.Namespace) -> int:
             # Interrupted, or the input broke: what had ended by then has ended all the same.
             so_far = getattr(error, "result", None)
             if so_far is not None:
-                _report(so_far, out)
+                _report(so_far, out, given)
             raise
-        return _report(result, out)
+        return _report(result, out, given)
     finally:
         if out is not sys.stdout:
             out.close()
 
 
-def _report(result: RunResult, out: Any) -> int:
+def _report(result: RunResult, out: Any, given: argparse.Namespace) -> int:
     """A line a task to ``out``, the summary to stderr; the exit code."""
     for outcome in result.outcomes:
-        error = None if outcome.error is None else f"{type(outcome.error).__name__}: {outcome.error}"
+        error = None if outcome.error is None else error_text(outcome.error)
         line = {
             "task": outcome.task,
             "status": outcome.status,
@@ -189,84 +216,61 @@ def _report(result: RunResult, out: Any) -> int:
             "error": error,
             "trace_id": outcome.trace_id,
         }
-        out.write(json.dumps(line, default=repr, ensure_ascii=False) + "\n")
+        out.write(_json(line, out) + "\n")
     out.flush()
-    print(result.summary(), file=sys.stderr)
+    print(_json(_summary(result), sys.stderr) if given.json else result.summary(), file=sys.stderr)
+    if given.draw is not None:
+        result.draw(given.draw)
     return FAILED if result.get_error_dict() else DONE
 
 
-# -- what names stand for ----------------------------------------------------------------------------------
+def _summary(result: RunResult) -> dict[str, Any]:
+    from dagflow.busy import busy_share, limiting
+
+    slowest = limiting(result.snapshot)
+    nodes = {
+        node.name: {
+            "received": node.received,
+            "succeeded": node.succeeded,
+            "failed": node.failed,
+            "dropped": node.dropped,
+            "retried": node.retried,
+            "duplicates": node.duplicates,
+            "seconds": node.seconds,
+            "busy": busy_share(node, result.snapshot.elapsed),
+        }
+        for node in result.snapshot.nodes
+    }
+    return {
+        "tasks": len(result),
+        "statuses": result.statuses(),
+        "seconds": result.snapshot.elapsed,
+        "bottleneck": None if slowest is None else slowest.name,
+        "nodes": nodes,
+    }
 
 
-def _graph(name: str) -> Graph:
-    from dagflow.errors import GraphError
-    from dagflow.graph.algebra import Graph
-    from dagflow.graph.node import Node
-
-    found = _named(name)
-    if callable(found) and not isinstance(found, (Graph, Node)):
-        found = found()
+def _json(value: dict[str, Any], out: TextIO) -> str:
+    """One line of JSON; what JSON has no word for is given as its ``repr``."""
     try:
-        return found if isinstance(found, Graph) else Graph(found)
-    except GraphError:
-        raise UsageError(f"{name} is no graph but a {type(found).__name__}: name a graph made with >>") from None
-
-
-def _tasks(given: str) -> Iterable[Any]:
-    if given == "-":
-        return _lines(sys.stdin, "standard input")
-    if os.path.exists(given):
-        return _file(given)
-    if ":" in given:
-        found = _named(given)
-        return found() if callable(found) else found  # type: ignore[no-any-return]
-    raise UsageError(f"there is no file {given}")
-
-
-def _file(path: str) -> Iterator[Any]:
-    with open(path, encoding="utf-8") as lines:
-        yield from _lines(lines, path)
-
-
-def _lines(lines: Iterable[str], where: str) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{where}, line {number}: not a JSON value: {error}") from None
-
-
-def _named(name: str) -> Any:
-    """What ``MODULE:NAME`` or ``FILE.py:NAME`` stands for."""
-    module_name, colon, attribute = name.rpartition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(f"{name!r} names nothing: write MODULE:NAME or FILE.py:NAME")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    module = _from_file(module_name) if module_name.endswith(".py") else _imported(module_name)
-    found: Any = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{module_name} has no {attribute!r}")
-        found = getattr(found, part)
-    return found
-
-
-def _imported(name: str) -> Any:
-    from importlib import import_module
-
+        text = json.dumps(value, default=_described, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # keys that are no texts, NaN, or a value that holds itself
+        text = json.dumps({key: _plain(part) for key, part in value.items()}, ensure_ascii=False)
     try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"there is no module {error.name!r}") from None
+        text.encode(out.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text))
+    return text
 
 
-def _from_file(path: str) -> Any:
-    """A script as a module, importable by workers under its own name."""
-    if not os.path.isfile(path):
-        raise UsageError(f"there is no file {path}")
-    folder, name = os.path.split(os.path.abspath(path))
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return _imported(name.removesuffix(".py"))
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, default=_described, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return [_plain(part) for part in value] if type(value) is list and len(value) < _MANY else _described(value)
+
+
+def _described(value: Any) -> str:
+    from dagflow.observe.text import describe
+
+    return describe(value, _DESCRIBED_MOST)

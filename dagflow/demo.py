@@ -14,10 +14,12 @@ CPython keeps files among its tests that do not parse on purpose, so real failur
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from dagflow.errors import BackendError
@@ -194,28 +196,36 @@ def failures(found: Sequence[Broken]) -> str:
     return "\n".join([f"{len(found)} failed, at node: task, cause", *lines]) if found else ""
 
 
-def main(backend: str, most: int, picture: str | None, out: TextIO) -> int:
+def main(backend: str, most: int, picture: str | None, out: TextIO, *, as_json: bool = False) -> int:
     """Run the demo over the library of the running Python; 0 if no package failed.
 
     Args:
         backend: as of `Graph.run`.
         most: how many packages the table shows.
-        picture: where to draw the graph (by suffix), or None.
+        picture: where to draw the graph with the counts of the run (by suffix), or None.
         out: where the report goes.
+        as_json: say it as one JSON object, for programs.
     """
     library = sysconfig.get_path("stdlib")
     if not os.path.isdir(library):
         raise BackendError(f"this Python keeps its standard library in no folder: there is no {library}")
-    graph = build()
-    result = graph.run(packages(library), backend, show_progress=True)
+    result = build().run(packages(library), backend, show_progress=True)
+    counted = [value for value in result.values if isinstance(value, Counts)]
+    refused = [value for value in result.values if isinstance(value, Broken)]
+    if as_json:
+        report = {
+            "packages": [counts._asdict() for counts in counted],
+            "failures": [failure._asdict() for failure in refused],
+            "counts": {name: asdict(counts) for name, counts in result.counts.items()},
+            "picture": picture,
+        }
+        out.write(json.dumps(report) + "\n")
+    else:
+        title = f"The largest packages of {library}, counted with dagflow:"
+        shown = [title, table(counted, most), failures(refused), result.summary()]
+        out.write("\n\n".join(part for part in shown if part) + "\n")
     if picture is not None:
-        graph.draw(picture)
-    shown = [
-        f"The largest packages of {library}, counted with dagflow:",
-        table([value for value in result.values if isinstance(value, Counts)], most),
-        failures([value for value in result.values if isinstance(value, Broken)]),
-        result.summary(),
-        f"The graph is drawn in {picture}" if picture is not None else "",
-    ]
-    out.write("\n\n".join(part for part in shown if part) + "\n")
+        result.draw(picture)
+        if not as_json:
+            out.write(f"\nThe run is drawn in {picture}\n")
     return 1 if any(outcome.status == "failed" for outcome in result.outcomes) else 0

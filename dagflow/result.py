@@ -9,14 +9,16 @@ import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Segment, take, tasks_of
+from dagflow.draw.faces import Pictured
 from dagflow.errors import PayloadError
 from dagflow.observe.case import case_of
 from dagflow.observe.export import export
+from dagflow.observe.text import describe
 from dagflow.observe.traces import NOT_TRACED, Traces
 from dagflow.observe.verdict import verdict
 from dagflow.work.canonical import content_key
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
     import os
 
     from dagflow.core.inbox import Counts
+    from dagflow.draw.model import Picture
+    from dagflow.graph.algebra import Graph
     from dagflow.graph.plan import Plan
     from dagflow.observe.case import Case
     from dagflow.observe.trace import Trace
     from dagflow.observe.tracer import Tracer
     from dagflow.protocols import Snapshot
 
+_ERRORS_SHOWN: Final = 5
 Status = Literal["done", "failed", "dropped", "cancelled"]
 
 
@@ -196,11 +201,15 @@ class _Fates:
         return index in self._reached
 
 
-class RunResult:
-    """The outcome of a run: one `Outcome` a source task, in source order; values, errors, counts, summary."""
+class RunResult(Pictured):
+    """The outcome of a run: one `Outcome` a source task, in source order; values, errors, counts, summary.
+
+    Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of the run laid over.
+    """
 
     def __init__(
         self,
+        graph: Graph,
         collector: Collector,
         counts: Mapping[str, Counts],
         snapshot: Snapshot,
@@ -208,6 +217,7 @@ class RunResult:
         tracer: Tracer | None = None,
         case: Case | None = None,
     ) -> None:
+        self.graph = graph
         self._collector = collector
         self._plan = collector.plan
         self.counts = counts
@@ -428,7 +438,27 @@ class RunResult:
 
     def summary(self) -> str:
         """A table: what each node received and what became of it, seconds of work, tasks a second; the verdict."""
-        return summary_of(self)
+        from dagflow.draw.table import Summary, nodes_table, paragraphs
+
+        text = summary_of(self)
+        below = text.splitlines()[len(self.snapshot.nodes) + 1 :]
+        return Summary.of(text, nodes_table(self.snapshot) + paragraphs(below))
+
+    def _picture(self) -> Picture:
+        from dagflow.draw.model import picture
+        from dagflow.draw.overlay import overlay_of
+
+        return picture(self.graph, overlay_of(self._plan, self.snapshot, self.statuses()))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from dagflow.draw.table import failures_list, nodes_table
+
+        bundle = super()._repr_mimebundle_()
+        errors = [(o.task, o.error) for o in self.outcomes if o.error is not None]
+        told = [(describe(task), describe(error)) for task, error in errors[:_ERRORS_SHOWN]]
+        bundle["text/html"] += nodes_table(self.snapshot) + failures_list(told, len(errors) - len(told))
+        bundle["text/plain"] += f"\n\n{self.summary()}"
+        return bundle
 
     def __len__(self) -> int:
         return self._collector.source.count

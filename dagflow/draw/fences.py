@@ -38,8 +38,9 @@ def _piece(drawn: Layered, column: int, boxes: tuple[int, ...], fence: int, at: 
     return len(drawn.slots) - 1
 
 
-def levels(drawn: Layered, gaps: list[list[float]], middles: list[float]) -> dict[int, float]:
-    """A level for each fence, none inwards of where its pieces are, and all with room for what lies between.
+def levels(drawn: Layered, gaps: list[list[float]], middles: list[float]) -> dict[int, tuple[float, float]]:
+    """For each fence a level, none inwards of where its pieces are and all with room for what lies between; and how
+    far that is below where its outermost piece was, since a box that is pushed down by another goes as a whole.
 
     Empty if there are none: two boxes may stand in one order here and in the other there.
     """
@@ -49,6 +50,9 @@ def levels(drawn: Layered, gaps: list[list[float]], middles: list[float]) -> dic
             outer = max if slot.fence % 2 else min
             wanted[slot.fence] = outer(wanted.get(slot.fence, middle), middle)
     above: dict[int, dict[int, float]] = {fence: {} for fence in wanted}
+    for upper in wanted:
+        if upper % 2 == 0:
+            above[upper + 1][upper] = wanted[upper + 1] - wanted[upper]
     for column, between in zip(drawn.columns, gaps, strict=True):
         last, room = None, 0.0
         for s, gap in zip(column, [*between, 0.0], strict=True):
@@ -62,6 +66,7 @@ def levels(drawn: Layered, gaps: list[list[float]], middles: list[float]) -> dic
         order = list(TopologicalSorter(above).static_order())
     except CycleError:
         return {}
+    found = dict(wanted)
     for fence in order:
-        wanted[fence] = max([wanted[fence], *(wanted[other] + room for other, room in above[fence].items())])
-    return wanted
+        found[fence] = max([found[fence], *(found[other] + room for other, room in above[fence].items())])
+    return {fence: (level, level - wanted[fence]) for fence, level in found.items()}

@@ -19,6 +19,7 @@ _LOOSE: Final = 0.05
 """The weight of what is joined to nothing."""
 _SIDE: Final = 0.03
 """How little a dashed edge counts beside another, so that the main way of the tasks stays level."""
+_FENCE: Final = 0.01
 _IMMOVABLE: Final = 1e9
 _PASSES: Final = 6
 _STRAIGHTENINGS: Final = 2
@@ -41,6 +42,8 @@ def heights(drawn: Layered) -> list[float]:
         for c in columns:
             _settle(drawn.columns[c], gaps[c], joined, middles)
     _straighten_all(drawn, gaps, middles)
+    _align(drawn, middles)
+    _straighten_all(drawn, gaps, middles)
     levels = fences.levels(drawn, gaps, middles)
     if levels:
         for column, between in zip(drawn.columns, gaps, strict=True):
@@ -50,8 +53,30 @@ def heights(drawn: Layered) -> list[float]:
     return middles
 
 
-def _fixed(slot: Slot, middle: float, levels: dict[int, float]) -> tuple[float, float]:
-    return (middle, 1.0) if slot.fence is None else (levels[slot.fence], _IMMOVABLE)
+def _align(drawn: Layered, middles: list[float]) -> None:
+    """Where one edge alone goes from some columns to the next, move all that comes after until that edge is level."""
+    slots = drawn.slots
+    shift = 0.0
+    for column in drawn.columns:
+        links = [
+            (s, n)
+            for n in column
+            for s in slots[n].before
+            if slots[n].fence is None and not (slots[s].is_side or slots[n].is_side)
+        ]
+        if len(links) == 1:
+            s, n = links[0]
+            shift = middles[s] - middles[n]
+        for s in column:
+            middles[s] += shift
+
+
+def _fixed(slot: Slot, middle: float, levels: dict[int, tuple[float, float]]) -> tuple[float, float]:
+    """Where a slot wants to be, and how much, when fences have got their ``levels``: what is in a box moves with it."""
+    if slot.fence is not None:
+        return levels[slot.fence][0], _IMMOVABLE
+    moved = levels[2 * slot.boxes[-1]][1] if slot.boxes else 0.0
+    return middle + moved, _SIDE if slot.is_side else 1.0
 
 
 def _distance(above: Slot, below: Slot) -> float:
@@ -60,7 +85,10 @@ def _distance(above: Slot, below: Slot) -> float:
 
 
 def _pull(one: Slot, other: Slot) -> float:
-    """How much an edge wants to be level: most in the middle of a long one, hardly at all if it is dashed."""
+    """How much an edge wants to be level: most in the middle of a long one, hardly at all if it is dashed; the side
+    of a box, which goes where its content asks it to, least."""
+    if one.fence is not None:
+        return _FENCE
     thin = (one.node is None) + (other.node is None)
     return (1.0, 2.0, 8.0)[thin] * (_SIDE if one.is_side or other.is_side else 1.0)
 
@@ -123,12 +151,40 @@ def _straighten(
         stays = fixed and slot.fence is not None
         if stays or before is None or after is None or not before + after:
             continue
-        lowest = middles[column[place - 1]] + gaps[place - 1] if place else -math.inf
-        highest = middles[column[place + 1]] - gaps[place] if place + 1 < len(column) else math.inf
+        above = list(zip(column[:place][::-1], gaps[:place][::-1], strict=True))
+        below = list(zip(column[place + 1 :], gaps[place:], strict=True))
+        lowest = -_reach(slots, above, middles, -1.0, pushes=not fixed)
+        highest = _reach(slots, below, middles, 1.0, pushes=not fixed)
         levels = [middles[n] for n in (*before, *after)][:: -1 if leftwards else 1]
         free = [y for y in levels if lowest <= y <= highest]
         wish = free[0] if free else min(max(middles[s], min(levels)), max(levels))
         middles[s] = min(max(wish, lowest), max(lowest, highest))
+        if not fixed:
+            _push(slots, above, middles, middles[s], -1.0)
+            _push(slots, below, middles, middles[s], 1.0)
+
+
+Beyond = list[tuple[int, float]]
+"""The slots above or below one, the nearest first, each with its distance from the one before."""
+
+
+def _reach(slots: list[Slot], beyond: Beyond, middles: list[float], sign: float, *, pushes: bool) -> float:
+    """How far (downwards: ``sign`` 1) a slot can go towards what is ``beyond`` it; fences may be pushed."""
+    room = 0.0
+    for s, gap in beyond:
+        room += gap
+        if slots[s].fence is None or not pushes:
+            return sign * middles[s] - room
+    return math.inf
+
+
+def _push(slots: list[Slot], beyond: Beyond, middles: list[float], middle: float, sign: float) -> None:
+    """Move the fences right ``beyond`` a slot out of the way of where it is now."""
+    for s, gap in beyond:
+        if slots[s].fence is None:
+            break
+        middle = sign * max(sign * middles[s], sign * middle + gap)
+        middles[s] = middle
 
 
 def _line(slots: list[Slot], slot: Slot, joined: list[int]) -> list[int] | None:

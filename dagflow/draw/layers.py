@@ -17,6 +17,8 @@ from dagflow.draw.measure import label_size, node_size
 from dagflow.draw.model import Picture
 
 WAY_HEIGHT = 2.0
+DEEP = 16
+"""A deeper picture is better drawn downwards where it cannot be folded: pages are long, not wide."""
 
 
 @dataclass(slots=True)
@@ -102,6 +104,12 @@ def layered(picture: Picture) -> Layered:
             chain.append(shared[key])
         drawn.join([*chain, b])
     return drawn
+
+
+def depth(picture: Picture) -> int:
+    """How many nodes stand one after the other on the longest way."""
+    place = {node.id: i for i, node in enumerate(picture.nodes)}
+    return 1 + max(_ranks(len(place), [(place[e.source], place[e.target]) for e in picture.edges]), default=-1)
 
 
 def _ranks(count: int, ends: list[tuple[int, int]]) -> list[int]:

@@ -1,16 +1,17 @@
 """Layout: where everything of a picture stands, in pixels, left to right. Pure, and the same each time.
 
-Five steps: columns (`layers`), the order in each (`order`), room for boxes (`fences`), `heights`, and widths
-(here).
+Six steps: columns (`layers`), the order in each (`order`), room for boxes (`fences`), `heights`, widths (here),
+and rows, if it is too wide for one (`folds`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-from dagflow.draw import fences
+from dagflow.draw import fences, folds
 from dagflow.draw.heights import heights
 from dagflow.draw.layers import Layered, apart, layered
 from dagflow.draw.model import Picture
@@ -58,28 +59,44 @@ class Rect:
         return Rect(self.x - pad, self.y - pad, self.width + 2 * pad, self.height + 2 * pad)
 
 
+Stretch = tuple[float, float, float]
+"""A level piece of an edge's way: from x, to x, y."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way of an edge: stretches ``(x1, x2, y)`` that are level, and a curve from each to the next.
+    """The way of an edge: legs, one a row, each of `Stretch`es with a curve from each to the next.
 
-    ``label``: the ground on which its text stands, if it has one. ``ends`` is False where it goes on as an
-    earlier edge, to the same node, whose way is not drawn twice (dashes would fill each other's gaps).
+    ``lanes``: the ways back from each leg to the next. ``label``: the ground on which its text stands, if it has
+    one. ``ends`` is False where it goes on as an earlier edge, to the same node, whose way is not drawn twice
+    (dashes would fill each other's gaps). If that is in a lane, it has as many lanes as legs, and ``meets`` is the
+    height at which the earlier edge enters the last one.
     """
 
-    stretches: tuple[tuple[float, float, float], ...]
+    legs: tuple[tuple[Stretch, ...], ...]
     label: Rect | None
     ends: bool = True
+    lanes: tuple[folds.Lane, ...] = ()
+    meets: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Places for a picture's nodes and edges, in its order, and for those of its boxes that can be drawn."""
+    """Places for a picture's nodes and edges, in its order, and for those of its boxes that can be drawn.
+
+    A box that is open where a row ends has a piece in each row.
+    """
 
     width: float
     height: float
     nodes: tuple[Rect, ...]
     edges: tuple[Route, ...]
-    boxes: tuple[Rect | None, ...]
+    boxes: tuple[tuple[Rect, ...], ...]
+    rows: int = 1
+
+
+Span = tuple[float, float]
+"""Left and right side of a column."""
 
 
 def lay_out(picture: Picture) -> Layout:
@@ -124,10 +141,9 @@ def _box_rects(picture: Picture, drawn: Layered, rects: list[Rect]) -> list[Rect
     """The boxes that cover nothing that is not in them, and cut through no other box."""
     wanted: dict[int, Rect] = {}
     for number in reversed(range(len(picture.boxes))):  # inner boxes come last, and outer ones go around them
-        inner = [r for b, r in wanted.items() if picture.boxes[b].parent == number]
-        inside = [r for r, slot in zip(rects, drawn.slots, strict=True) if number in slot.boxes]
-        around = _around([*inside, *inner])  # the fences are among them, so only the sides need room
-        wanted[number] = Rect(around.x - _BOX_PAD, around.y, around.width + 2 * _BOX_PAD, around.height)
+        inside = [r for b, r in wanted.items() if picture.boxes[b].parent == number]
+        inside += [r for r, s in zip(rects, drawn.slots, strict=True) if number in s.boxes and s.fence is None]
+        wanted[number] = _around(inside).grown(_BOX_PAD)
     boxes: list[Rect | None] = [None] * len(picture.boxes)
     for number, rect in sorted(wanted.items()):
         strangers = (
@@ -150,6 +166,109 @@ def _around(rects: list[Rect]) -> Rect:
     return Rect(x, y, max(r.right for r in rects) - x, max(r.bottom for r in rects) - y)
 
 
+# -- rows ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row: its columns, what it covers of the unfolded picture, and how far that is moved."""
+
+    first: int
+    last: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    dx: float = 0.0
+    dy: float = 0.0
+
+    def piece(self, rect: Rect) -> Rect | None:
+        """The part of ``rect`` that is in this row, moved with it."""
+        x, right = max(rect.x, self.left), min(rect.right, self.right)
+        return Rect(x + self.dx, rect.y + self.dy, right - x, rect.height) if x < right else None
+
+
+class _Folded:
+    """The picture in rows: where each column went, and the lanes between the rows."""
+
+    def __init__(
+        self, picture: Picture, drawn: Layered, rects: list[Rect], boxes: list[Rect | None], spans: list[Span]
+    ) -> None:
+        self.drawn, self.spans = drawn, spans
+        self.rows = _rows(folds.starts(drawn, spans), rects, drawn, boxes, spans)
+        self.row_of = [number for number, row in enumerate(self.rows) for _ in range(row.first, row.last + 1)]
+        self.styles = [edge.dashed for edge in picture.edges]
+        self.keys = self._crossing()
+        most = max((len(keys) for keys in self.keys), default=0)
+        self.gutter = most * folds.LANE + folds.ROUND if most else 0.0
+        bottom = 0.0
+        for number, row in enumerate(self.rows):
+            lanes = len(self.keys[number - 1]) if number else 0
+            bottom += (lanes + 1) * folds.LANE + 2 * folds.ROUND if number else 0.0
+            row.dx, row.dy = MARGIN + self.gutter - row.left, MARGIN + bottom - row.top
+            bottom += row.bottom - row.top
+        self.width = max(row.right - row.left for row in self.rows) + 2 * (MARGIN + self.gutter)
+        self.height = bottom + 2 * MARGIN
+        self.middles = [rect.middle for rect in rects]
+        self.lanes = self._lanes()
+
+    def _crossing(self) -> list[list[tuple[int, bool]]]:
+        """By cut: the slots in the next row that edges cross it to, from top to bottom, solid and dashed apart."""
+        keys: list[dict[tuple[int, bool], None]] = [{} for _ in self.rows[1:]]
+        for chain, dashed in zip(self.drawn.chains, self.styles, strict=True):
+            for a, b in pairwise(chain):
+                row = self.row(a)
+                if row != self.row(b):
+                    keys[row][b, dashed] = None
+        places = {s: place for column in self.drawn.columns for place, s in enumerate(column)}
+        return [sorted(found, key=lambda key: (places[key[0]], key[1])) for found in keys]
+
+    def _lanes(self) -> dict[tuple[int, bool], folds.Lane]:
+        """The upmost goes around all others, so none crosses another."""
+        lanes = {}
+        for (row, below), keys in zip(pairwise(self.rows), self.keys, strict=True):
+            for place, key in enumerate(keys):
+                around = (len(keys) - place) * folds.LANE
+                out = row.right + row.dx + around
+                into = below.left + below.dx - (place + 1) * folds.LANE
+                lanes[key] = folds.Lane(out, row.bottom + row.dy + folds.ROUND + around, into)
+        return lanes
+
+    def row(self, slot: int) -> int:
+        """The number of the row that ``slot`` is in."""
+        return self.row_of[self.drawn.slots[slot].column]
+
+    def moved(self, slot: int, rect: Rect) -> Rect:
+        """``rect``, which belongs to ``slot``, where it went."""
+        row = self.rows[self.row(slot)]
+        return Rect(rect.x + row.dx, rect.y + row.dy, rect.width, rect.height)
+
+    def stretch(self, slot: int, left: float, right: float) -> Stretch:
+        """A level stretch at the height of ``slot``."""
+        row = self.rows[self.row(slot)]
+        return left + row.dx, right + row.dx, self.middles[slot] + row.dy
+
+
+def _rows(
+    starts: list[int], rects: list[Rect], drawn: Layered, boxes: list[Rect | None], spans: list[Span]
+) -> list[_Row]:
+    rows = []
+    for first, after in pairwise([*starts, len(spans)]):
+        # Half of the gap on either side of a cut goes to each of the two rows.
+        left = spans[0][0] if not first else (spans[first - 1][1] + spans[first][0]) / 2
+        right = spans[-1][1] if after == len(spans) else (spans[after - 1][1] + spans[after][0]) / 2
+        if not first:
+            left = min([left, *(box.x for box in boxes if box is not None)])
+        if after == len(spans):
+            right = max([right, *(box.right for box in boxes if box is not None)])
+        row = _Row(first, after - 1, left, right, 0.0, 0.0)
+        inside = [rects[s] for column in drawn.columns[first:after] for s in column]
+        inside += [piece for box in boxes if box is not None and (piece := row.piece(box)) is not None]
+        row.top, row.bottom = min(r.y for r in inside), max(r.bottom for r in inside)
+        rows.append(row)
+    return rows
+
+
 # -- all together ----------------------------------------------------------------------------------------
 
 
@@ -158,40 +277,57 @@ def _framed(
     drawn: Layered,
     rects: list[Rect],
     boxes: list[Rect | None],
-    spans: list[tuple[float, float]],
+    spans: list[Span],
 ) -> Layout:
-    """Everything moved so that it begins at the margin."""
-    everything = [*rects, *(b for b in boxes if b is not None)]
-    frame = _around(everything).grown(MARGIN) if everything else Rect(0, 0, 2 * MARGIN, 2 * MARGIN)
-
-    def moved(rect: Rect) -> Rect:
-        return Rect(rect.x - frame.x, rect.y - frame.y, rect.width, rect.height)
-
-    placed = [moved(rect) for rect in rects]
-    sides = [(left - frame.x, right - frame.x) for left, right in spans]
+    """Everything moved to where its row is, and the edges joined from row to row."""
+    if not rects:
+        return Layout(2 * MARGIN, 2 * MARGIN, (), (), ())
+    folded = _Folded(picture, drawn, rects, boxes, spans)
+    pieces = [[] if box is None else [row.piece(box) for row in folded.rows] for box in boxes]
     return Layout(
-        frame.width,
-        frame.height,
-        tuple(placed[: len(picture.nodes)]),
-        tuple(_routes(drawn, placed, sides)),
-        tuple(None if box is None else moved(box) for box in boxes),
+        folded.width,
+        folded.height,
+        tuple(folded.moved(s, rects[s]) for s in range(len(picture.nodes))),
+        tuple(_routes(folded, drawn, rects)),
+        tuple(tuple(piece for piece in each if piece is not None) for each in pieces),
+        len(folded.rows),
     )
 
 
-def _routes(drawn: Layered, placed: list[Rect], sides: list[tuple[float, float]]) -> Iterator[Route]:
+def _routes(folded: _Folded, drawn: Layered, rects: list[Rect]) -> Iterator[Route]:
     """Level as long as an edge is in a column, so that it crosses nothing there; curved in the gaps."""
-    slots = drawn.slots
+    slots, spans = drawn.slots, folded.spans
     passed: set[int] = set()
-    for chain in drawn.chains:
-        first, *between, last = chain
-        met = next((i for i, s in enumerate(between) if s in passed), None)
-        passed.update(s for s in between if slots[s].is_way)
-        stretches = [(placed[first].right, sides[slots[first].column][1], placed[first].middle)]
-        stretches += [(*sides[slots[s].column], placed[s].middle) for s in between]
-        if met is None:
-            stretches.append((sides[slots[last].column][0], placed[last].x, placed[last].middle))
-        else:
-            x, _, y = stretches[met + 1]
-            stretches[met + 1 :] = [(x, x, y)]
-        label = next((placed[s] for s in between if slots[s].is_label), None)
-        yield Route(tuple(stretches), label, met is None)
+    taken: dict[tuple[int, bool], float] = {}
+    for chain, dashed in zip(drawn.chains, folded.styles, strict=True):
+        first, *_, last = chain
+        legs = [[folded.stretch(first, rects[first].right, spans[slots[first].column][1])]]
+        lanes: list[folds.Lane] = []
+        ends, meets = True, 0.0
+        for here, there in pairwise(chain):
+            left, right = spans[slots[there].column]
+            if folded.row(here) != folded.row(there):
+                key = (there, dashed)
+                _stretch_to_cut(legs[-1], folded.rows[folded.row(here)])
+                lanes.append(folded.lanes[key])
+                if key in taken:
+                    ends, meets = False, taken[key]
+                    break
+                taken[key] = legs[-1][-1][2]
+                row = folded.rows[folded.row(there)]
+                legs.append([folded.stretch(there, row.left, left)])
+            if there in passed:
+                legs[-1].append(folded.stretch(there, left, left))
+                ends = False
+                break
+            legs[-1].append(folded.stretch(there, left, rects[there].x if there == last else right))
+            if slots[there].is_way:
+                passed.add(there)
+        labels = [folded.moved(s, rects[s]) for s in chain if slots[s].is_label]
+        yield Route(tuple(map(tuple, legs)), labels[0] if labels else None, ends, tuple(lanes), meets)
+
+
+def _stretch_to_cut(leg: list[Stretch], row: _Row) -> None:
+    """Let a leg go on as far as its row does."""
+    x, _, y = leg[-1]
+    leg[-1] = (x, row.right + row.dx, y)

@@ -14,11 +14,15 @@ from dagflow.draw.words import cut, visible, width
 NAME_SIZE: Final = 13.0
 SMALL_SIZE: Final = 10.5
 LABEL_SIZE: Final = 10.5
+BADGE_SIZE: Final = 9.0
 LINE_HEIGHT: Final = 1.25
 BAR_HEIGHT: Final = 7.0
 """Room of the bar that shows a share, the space above it included."""
 MARK_SIZE: Final = 16.0
 """The cross where a branch ends."""
+
+_POINT: Final = 24.0
+_DIAMOND_MOST: Final = 200.0
 
 _EM: Final = 0.61
 _NAME_CELLS: Final = 36
@@ -33,8 +37,7 @@ def shown_name(node: PictureNode) -> str:
 
 def shown_lines(node: PictureNode) -> tuple[str, ...]:
     """The small print under the name, what a run has laid over included."""
-    lines = (*node.lines, node.note) if node.note else node.lines
-    return tuple(cut(visible(line), _SMALL_CELLS) for line in lines)
+    return tuple(cut(visible(line), _SMALL_CELLS) for line in node.words)
 
 
 def shown_label(text: str) -> str:
@@ -53,12 +56,23 @@ def node_size(node: PictureNode) -> tuple[float, float]:
         return MARK_SIZE + 10 + text_width(shown_name(node), SMALL_SIZE), MARK_SIZE + 4
     wide, high = text_block(node)
     if node.kind == "route":
-        # A text block fits a diamond if its share of the width and its share of the height sum up to 1.
-        tall = high + 34 + wide * 0.12
-        return (wide + 4) / (1 - high / tall), tall
+        return _router(wide, high)[:2]
     if node.kind in ("split", "merge"):
         return max(wide + 30, 56), high + 24
     return max(wide + 26, 56), high + 16
+
+
+def point_of(node: PictureNode) -> float:
+    """How long the points to the left and the right of a Router are."""
+    return _router(*text_block(node))[2]
+
+
+def _router(wide: float, high: float) -> tuple[float, float, float]:
+    """Width, height and points of a diamond around a text block; its upper and lower corner are cut off where it
+    would get too wide. A block fits if its share of the width and its share of the height sum up to 1."""
+    tall = high + 34 + wide * 0.12
+    full = (wide + 4) / (1 - high / tall)
+    return (full, tall, full / 2) if full <= _DIAMOND_MOST else (wide + 2 * _POINT, high + 20, _POINT)
 
 
 def text_block(node: PictureNode) -> tuple[float, float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from dagflow.draw.colours import COLOURS
-from dagflow.draw.model import Kind, Picture, PictureEdge, PictureNode
+from dagflow.draw.colours import ALARM, COLOURS, heat
+from dagflow.draw.layers import DEEP, depth
+from dagflow.draw.model import LIMITING, Kind, Picture, PictureEdge, PictureNode
 from dagflow.draw.words import mermaid
 
 _SHAPES: Final[dict[Kind, tuple[str, str]]] = {
@@ -19,7 +20,7 @@ _SHAPES: Final[dict[Kind, tuple[str, str]]] = {
 
 def render(picture: Picture) -> str:
     """The Mermaid source, ending in a newline."""
-    lines = ["flowchart LR"]
+    lines = ["flowchart TD" if depth(picture) > DEEP else "flowchart LR"]
     lines += [_node(node) for node in picture.nodes]
     lines += _subgraphs(picture, None, "    ")
     lines += [_edge(edge) for edge in picture.edges]
@@ -29,7 +30,8 @@ def render(picture: Picture) -> str:
 
 def _node(node: PictureNode) -> str:
     before, after = _SHAPES[node.kind]
-    label = "<br/>".join(mermaid(line) for line in (node.name, *node.lines, node.note or "") if line)
+    words = (*node.words, LIMITING) if node.limiting else node.words
+    label = "<br/>".join(mermaid(line) for line in (node.name, *words) if line)
     return f'    {node.id}{before}"{label}"{after}'
 
 
@@ -56,4 +58,8 @@ def _classes(picture: Picture) -> list[str]:
         if ids:
             lines.append(f"    classDef {kind} fill:{fill},stroke:{line},color:{text}")
             lines.append(f"    class {','.join(ids)} {kind}")
+    for node in picture.nodes:
+        if node.share is not None:
+            wide = f",stroke:{ALARM},stroke-width:3px" if node.limiting else ""
+            lines.append(f"    style {node.id} fill:{heat(node.share)}{wide}")
     return lines

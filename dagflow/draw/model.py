@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from dagflow.graph.algebra import FAILURES, MAIN, Edge, Graph
+from dagflow.graph.algebra import FAILURES, MAIN, Graph
 from dagflow.graph.marks import DROP
 from dagflow.graph.merger import Merger
 from dagflow.graph.node import Node
@@ -17,25 +17,57 @@ from dagflow.graph.router import Router
 Kind = Literal["task", "split", "route", "merge", "drop"]
 KINDS: Final[dict[str, Kind]] = {"task": "task", "split": "split", "route": "route", "merge": "merge"}
 
-_OTHERWISE: Final = "any other"
+OTHERWISE: Final = "any other"
 """Label of the way of tasks for which a Router's function gives no known label."""
+
+
+LIMITING: Final = "bottleneck"
+"""What stands on the node that limits a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """What a run lays over one node.
+
+    ``lines``: small print, such as ``1,204 done``. ``alarm``: what went wrong there, if anything. ``share``: how
+    busy it is, 0 to 1: a colour and a bar. ``limiting``: it is the one that the run waits for.
+    """
+
+    lines: tuple[str, ...] = ()
+    alarm: str = ""
+    share: float | None = None
+    limiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PictureNode:
     """A node, or the mark (``kind="drop"``) where a branch ends on purpose. The kind tells the shape.
 
-    ``name`` is as the user gave it, so it may hold anything; ``lines`` are small print, such as
-    ``process x2``. ``note`` and ``share`` are laid over by a run: a line of text, and a part of a whole
-    (0 to 1) to be drawn as a bar.
+    ``name`` is as the user gave it, so it may hold anything; ``lines`` are small print, such as ``process x2``.
     """
 
     id: str
     name: str
     kind: Kind
     lines: tuple[str, ...] = ()
-    note: str | None = None
-    share: float | None = None
+    laid: Laid | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that stands under the name, line by line."""
+        if self.laid is None:
+            return self.lines
+        return (*self.lines, *self.laid.lines, *filter(None, (self.laid.alarm,)))
+
+    @property
+    def share(self) -> float | None:
+        """How busy it is, where a run has been laid over."""
+        return None if self.laid is None else self.laid.share
+
+    @property
+    def limiting(self) -> bool:
+        """Whether it is the one that the run laid over waits for."""
+        return self.laid is not None and self.laid.limiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +89,7 @@ class PictureEdge:
 
 @dataclass(frozen=True, slots=True)
 class PictureBox:
-    """A scope: the node ids between the Splitter ``opener`` and the Mergers that close it.
+    """A scope: the Splitter ``opener``, the Mergers that close it, and the node ids between them.
 
     What is dropped on the way from one to the other is dropped inside.
     ``parent``: the place among the picture's boxes of the one around this one, always an earlier place.
@@ -81,6 +113,8 @@ class Picture:
     nodes: tuple[PictureNode, ...]
     edges: tuple[PictureEdge, ...]
     boxes: tuple[PictureBox, ...] = ()
+    caption: str = ""
+    """One line about the run laid over it."""
 
     @property
     def title(self) -> str:
@@ -96,13 +130,13 @@ class Picture:
 class Overlay:
     """What a run lays over a picture; nodes are known by their names, edges by source, label and target.
 
-    ``notes``: a line of text a node. ``shares``: a part of a whole a node, 0 to 1. ``counts``: tasks an edge;
-    its label is the one in the picture (``""``: the main port), the target of a dropping branch ``"DROP"``.
+    ``nodes``: see `Laid`. ``counts``: tasks an edge; its label is that of one port (``""``: the main one), the
+    target of a dropping branch ``"DROP"``. ``caption``: one line about the whole run.
     """
 
-    notes: Mapping[str, str] = field(default_factory=dict)
-    shares: Mapping[str, float] = field(default_factory=dict)
+    nodes: Mapping[str, Laid] = field(default_factory=dict)
     counts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    caption: str = ""
 
 
 def picture(graph: Graph, overlay: Overlay | None = None) -> Picture:
@@ -115,16 +149,31 @@ def picture(graph: Graph, overlay: Overlay | None = None) -> Picture:
         there = f"drop{ids[source][1:]}" if target is None else ids[target]
         if target is None:
             nodes.append(PictureNode(there, "DROP", "drop"))
-        label = ", ".join(labels)
-        key = (graph.names[source], label, "DROP" if target is None else graph.names[target])
-        edges.append(PictureEdge(ids[source], there, label, dashed, over.counts.get(key)))
+        name = "DROP" if target is None else graph.names[target]
+        keys = {(graph.names[source], label, name) for label in labels or ("",)}
+        found = [over.counts[key] for key in keys if key in over.counts]
+        edges.append(PictureEdge(ids[source], there, ", ".join(labels), dashed, sum(found) if found else None))
     boxes = _boxes(graph, {name: ids[node] for node, name in graph.names.items()}, edges)
-    return Picture(graph.name, tuple(nodes), tuple(edges), boxes)
+    return Picture(graph.name, tuple(nodes), tuple(edges), boxes, over.caption)
+
+
+def as_dict(drawn: Picture) -> dict[str, Any]:
+    """A picture as plain values, for programs: nodes by their names, edges, and the members of each scope."""
+    names = {node.id: node.name for node in drawn.nodes}
+    return {
+        "name": drawn.name,
+        "nodes": [{"name": n.name, "kind": n.kind, "lines": list(n.lines)} for n in drawn.nodes if n.kind != "drop"],
+        "edges": [
+            {"source": names[e.source], "target": names[e.target], "label": e.label, "failures": e.dashed}
+            for e in drawn.edges
+        ],
+        "scopes": [{"opener": names[b.opener], "members": [names[m] for m in b.members]} for b in drawn.boxes],
+    }
 
 
 def _node(node: Node, ident: str, name: str, over: Overlay) -> PictureNode:
     kind = KINDS.get(node.kind, "task")
-    return PictureNode(ident, name, kind, _small_print(node), over.notes.get(name), over.shares.get(name))
+    return PictureNode(ident, name, kind, _small_print(node), over.nodes.get(name))
 
 
 def _small_print(node: Node) -> tuple[str, ...]:
@@ -146,15 +195,15 @@ def _arrows(graph: Graph) -> dict[tuple[Node, Node | None, bool], list[str]]:
     arrows: dict[tuple[Node, Node | None, bool], list[str]] = {}
     for edge in graph.edges:
         labels = arrows.setdefault((edge.source, edge.target, edge.port is FAILURES), [])
-        labels += _label(edge)
+        labels += label_of(edge.port)
     for node in graph.nodes:
         if isinstance(node, Router) and node.default is DROP:
-            arrows.setdefault((node, None, False), []).append(_OTHERWISE)
+            arrows.setdefault((node, None, False), []).append(OTHERWISE)
     return arrows
 
 
-def _label(edge: Edge) -> list[str]:
-    port: Any = edge.port
+def label_of(port: Any) -> list[str]:
+    """What stands on the arrow of one way out of a node: a text, or nothing at all."""
     if port is MAIN:
         return []
     if port is FAILURES:
@@ -184,8 +233,7 @@ def _boxes(graph: Graph, ids: Mapping[str, str], edges: Iterable[PictureEdge]) -
         closers = [ids[plan.nodes[c].name] for c in frame.closers]
         members = (_reach([opener], after) & _reach(closers, before)) - {opener, *closers}
         members |= {there for m in members for there in after[m] if there.startswith("drop")}
-        if members:
-            found.append((opener, members))
+        found.append((opener, members | {opener, *closers}))
     return _nested(found)
 
 

@@ -65,15 +65,12 @@ def _sweep(slots: list[Slot], columns: list[list[int]], *, rightwards: bool) -> 
             joined = slots[s].before if rightwards else slots[s].after
             if joined:
                 wanted[s] = sum(place[n] for n in joined) / len(joined)
+            elif i:  # joined to nothing on this side, it stays under what it stood under
+                wanted[s] = wanted[swept[here][i - 1]]
             else:
-                wanted[s] = _beside(i, here, there, swept)
+                wanted[s] = -1.0
         swept[here] = _grouped(slots, swept[here], wanted)
     return swept
-
-
-def _beside(place: int, here: int, there: int, columns: list[list[int]]) -> float:
-    """The place in the column ``there`` that lies beside a place in the column ``here``."""
-    return place * max(1, len(columns[there]) - 1) / max(1, len(columns[here]) - 1)
 
 
 def _grouped(slots: list[Slot], column: list[int], wanted: dict[int, float]) -> list[int]:

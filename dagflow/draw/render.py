@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dagflow.draw import dot, mermaid, svg, text
+from dagflow.draw import dot, mermaid, svg, text, xdot
 from dagflow.draw.model import Picture
 from dagflow.draw.words import xml
 from dagflow.errors import BackendError
@@ -31,7 +31,7 @@ def write(picture: Picture, path: Path) -> Path:
     if suffix in _TEXTS:
         content = _TEXTS[suffix](picture).encode("utf-8")
     elif suffix in _PROGRAM:
-        content = _by_graphviz(dot.render(picture), suffix[1:], path)
+        content = _by_graphviz(xdot.render(picture), suffix[1:], path)
     else:
         known = " ".join((".svg", *_PROGRAM, ".dot", ".gv", ".mmd", ".txt"))
         raise ValueError(f"cannot draw to {str(path)!r}: the suffix {path.suffix!r} is none of {known}")
@@ -42,12 +42,13 @@ def write(picture: Picture, path: Path) -> Path:
 def bundle(picture: Picture) -> dict[str, str]:
     """MIME type -> content, for a notebook."""
     drawn = svg.render(picture)
+    return {"image/svg+xml": drawn, "text/html": image(picture, drawn), "text/plain": text.render(picture)}
+
+
+def image(picture: Picture, drawn: str) -> str:
+    """HTML that shows the SVG ``drawn`` as an image, which pages that trust nobody show too."""
     data = base64.b64encode(drawn.encode("utf-8")).decode("ascii")
-    return {
-        "image/svg+xml": drawn,
-        "text/html": f'<img alt="{xml(picture.title)}" src="data:image/svg+xml;base64,{data}">',
-        "text/plain": text.render(picture),
-    }
+    return f'<img alt="{xml(picture.title)}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -75,7 +76,7 @@ def _by_graphviz(source: str, form: str, path: Path) -> bytes:
             f"package graphviz of the system), or pygraphviz, which brings it along "
             f"(pip install 'dagflow[viz]'); or draw to {str(path.with_suffix('.svg'))!r}, which needs neither"
         ) from None
-    drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
+    drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="neato")
     return drawn
 
 
@@ -84,7 +85,7 @@ def _by_program(source: str, form: str) -> bytes:
 
     try:
         # quiet: what `dot` has to say about fonts is no news to the user; if it fails, the error says it.
-        drawn: bytes = graphviz.pipe("dot", form, source.encode("utf-8"), quiet=True)
+        drawn: bytes = graphviz.pipe("neato", form, source.encode("utf-8"), quiet=True)
     except (graphviz.CalledProcessError, OSError) as error:
         said = getattr(error, "stderr", None) or b""
         why = said.decode("utf-8", "replace").strip()[:500] or str(error)

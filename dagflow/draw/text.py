@@ -18,7 +18,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Final
 
-from dagflow.draw.model import Kind, Picture, PictureEdge, PictureNode
+from dagflow.draw.model import LIMITING, Kind, Picture, PictureEdge, PictureNode
 from dagflow.draw.words import visible, width
 
 _COLUMNS: Final = 100
@@ -65,7 +65,8 @@ class _Writer:
         while not (branch.edge is not None and self._is_join(node)) and len(self.after[node]) == 1:
             [edge] = self.after[node]
             node = edge.target
-            piece = f" {_arrow(edge).lstrip('─ ')}" + self._named(node, met=True)
+            arrow = _arrow(edge) if edge.text or edge.dashed else "→ "
+            piece = f" {arrow}" + self._named(node, met=True)
             if width(line) + width(piece) > _COLUMNS:
                 self.lines.append(line)
                 line = below + "  "
@@ -92,7 +93,8 @@ def render(picture: Picture) -> str:
     for ident in _downwards(picture):
         if writer.entering[ident] != 1:
             writer.block(ident)
-    return "\n".join(line.rstrip() for line in writer.lines)
+    lines = [*writer.lines, "", visible(picture.caption)] if picture.caption else writer.lines
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _arrow(edge: PictureEdge) -> str:
@@ -105,8 +107,10 @@ def _print(node: PictureNode) -> str:
     words = [_KINDS[node.kind]] if node.kind in _KINDS else []
     small = ", ".join(visible(line) for line in (*words, *node.lines))
     shown = f" [{small}]" if small else ""
-    shown += f" ({visible(node.note)})" if node.note else ""
-    return shown + (f" {node.share:.0%}" if node.share is not None else "")
+    if node.laid is not None:
+        told = (*node.laid.lines, node.laid.alarm, LIMITING * node.limiting)
+        shown += f" ({', '.join(visible(line) for line in told if line)})"
+    return shown
 
 
 def _downwards(picture: Picture) -> list[str]:

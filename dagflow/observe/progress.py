@@ -49,7 +49,7 @@ class Progress:
         """Draw the bars, still empty."""
         self._nodes = [n.index for n in plan.nodes if self._only is None or n.name in self._only]
         self._bars, self._total = [], None
-        notebook = _in_notebook()
+        notebook = in_notebook()
         if not self._nodes or sys.stderr is None or not (notebook or sys.stderr.isatty()):
             return
         make = _bar_class()
@@ -145,7 +145,7 @@ def _draws_widgets(bar_class: Any) -> bool:
     return any(base.__module__ == "tqdm.notebook" for base in bar_class.__mro__)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether we run in a Jupyter kernel. Looks at what is loaded; imports nothing."""
     ipython = sys.modules.get("IPython")
     if "ipykernel.zmqshell" not in sys.modules or ipython is None:

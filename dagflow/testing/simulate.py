@@ -35,7 +35,7 @@ class Simulation:
         deaths: int = 0,
         **options: Any,
     ) -> None:
-        self.choose = choose
+        self.choose, self.graph = choose, graph
         self.world = World(graph, tasks, choose, deaths=deaths)
         self.scheduler = Scheduler(self.world.plan, **options)
         self.now = 0.0
@@ -86,6 +86,7 @@ class Simulation:
                 NodeSnapshot(
                     n.plan.name, n.plan.kind, n.phase, n.queued, n.leased, 0, 0, len(n.workers), n.counts.received,
                     n.counts.succeeded, n.counts.failed, n.counts.dropped, n.counts.retried, n.counts.duplicates, 0.0,
+                    1, tuple(n.sent),
                 )
                 for n in nodes
             ),
@@ -97,7 +98,7 @@ class Simulation:
             late_answers=self.scheduler.late_answers,
             crashes=self.scheduler.crashes,
         )  # fmt: skip
-        return RunResult(collector, {n.plan.name: n.counts for n in nodes}, snapshot, [])
+        return RunResult(self.graph, collector, {n.plan.name: n.counts for n in nodes}, snapshot, [])
 
 
 def simulate(graph: Graph, tasks: Sequence[Any], seed: int, *, deaths: int = 0, **options: Any) -> RunResult:

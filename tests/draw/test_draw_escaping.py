@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagflow import draw
+from dagflow.draw import xdot
+from dagflow.draw.model import picture
 from dagflow.draw.words import cut, visible, width
 from dagflow.graph.algebra import Graph
 from dagflow.graph.router import Router
@@ -115,6 +117,23 @@ def test_dot_with_the_program() -> None:
     assert len(nodes) == 2 * len(HOSTILE) + 1
 
 
+def test_the_source_of_files() -> None:
+    source = xdot.render(picture(graph_of(HOSTILE)))
+    nothing_left = re.sub(r'"(?:[^"\\]|\\.)*"', "", source)
+    assert '"' not in nothing_left
+    assert re.fullmatch(r"[\w\s{}\[\]=;,+.]*", nothing_left)
+    [background] = re.findall(r"_background=(.*);$", source, re.M)
+    assert re.fullmatch(r'[\w\s"+.#()-]*', background)  # numbers, colours and styles: no text of anybody's
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="the program dot is not there")
+def test_the_source_of_files_with_the_program() -> None:
+    source = xdot.render(picture(graph_of(HOSTILE))).encode("utf-8")
+    done = subprocess.run(["dot", "-Kneato", "-Tjson"], input=source, capture_output=True, check=True)
+    shown = {op["text"] for o in json.loads(done.stdout)["objects"] for op in o.get("_ldraw_", []) if op["op"] == "T"}
+    assert {cut(visible(name), 36) for name in HOSTILE if name.strip()} <= shown
+
+
 def test_mermaid() -> None:
     names = HOSTILE
     mermaid = draw.to_mermaid(graph_of(names))
@@ -123,7 +142,7 @@ def test_mermaid() -> None:
         assert re.fullmatch(r"(?:[^\x00-\x7f]|[0-9A-Za-z]|(?<=\w)[ ,_-]|(?<=,) |#\d+;)*", label)
         assert re.sub(r"#(\d+);", lambda m: chr(int(m[1])), label) == visible(name)
     without_labels = re.sub(r'"[^"\n]*"', "", mermaid)
-    line = r"(flowchart LR|    (n\d+\W+|n\d+ -->(\|\|)? n\d+|classDef \S+ \S+|class [\w,]+ \w+))"
+    line = r"(flowchart TD|    (n\d+\W+|n\d+ -->(\|\|)? n\d+|classDef \S+ \S+|class [\w,]+ \w+))"
     assert all(re.fullmatch(line, each) for each in without_labels.splitlines())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import types
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from dagflow import draw
+from dagflow.draw import xdot
+from dagflow.draw.model import picture
+from dagflow.draw.paint import paint
 from dagflow.errors import BackendError
 from dagflow.graph.algebra import Graph
 from dagflow.graph.task_manager import TaskManager
@@ -78,7 +82,7 @@ def test_pygraphviz_draws_where_there_is_no_program(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "pygraphviz", stand_in)
     path = draw.draw(graph, tmp_path / "picture.pdf")
-    assert path.read_text(encoding="utf-8") == f"pdf dot {draw.to_dot(graph)}"
+    assert path.read_text(encoding="utf-8") == f"pdf neato {xdot.render(picture(graph))}"
 
 
 def test_a_program_that_fails_is_an_error_that_says_so(
@@ -96,6 +100,17 @@ def test_a_program_that_fails_is_an_error_that_says_so(
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
 def test_png_and_pdf(graph: Graph, tmp_path: Path, suffix: str, magic: bytes) -> None:
     assert draw.draw(graph, tmp_path / f"picture{suffix}").read_bytes().startswith(magic)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="the program dot is not there")
+def test_a_png_is_as_large_as_the_svg_at_two_dots_a_pixel(graph: Graph, tmp_path: Path) -> None:
+    big: Any = graph
+    for number in range(100):  # far more than Graphviz reads as one string
+        big = big >> TaskManager(len, name=f"step {number}")
+    data = draw.draw(big, tmp_path / "picture.png").read_bytes()
+    size = struct.unpack(">II", data[16:24])
+    painting = paint(picture(big))
+    assert size == pytest.approx((2 * painting.width, 2 * painting.height), abs=4)
 
 
 def test_the_bundle(graph: Graph) -> None:

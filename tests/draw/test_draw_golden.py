@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dagflow import draw
-from dagflow.draw.model import Overlay, picture
+from dagflow.draw.colours import heat
+from dagflow.draw.model import Laid, Overlay, picture
 from dagflow.graph.algebra import Graph
 from dagflow.graph.marks import DROP
 from dagflow.graph.merger import Merger
@@ -59,7 +60,7 @@ def test_text_where_ways_meet() -> None:
 def test_text_of_a_single_label_and_a_single_failures_edge() -> None:
     node = task("a")
     graph = (Router(lambda t: "x", name="r") >> {"x": node}) | (node.failures >> task("log"))
-    assert draw.to_text(graph) == "r [router] x → a ┄ failures → log"
+    assert draw.to_text(graph) == "r [router] ─ x → a ┄ failures → log"
 
 
 def test_long_text_is_wrapped() -> None:
@@ -105,7 +106,10 @@ def test_mermaid() -> None:
 def test_boxes_are_nested() -> None:
     mermaid, dot, svg = draw.to_mermaid(book()), draw.to_dot(book()), draw.to_svg(book())
     outer, inner = mermaid.index("subgraph scope0"), mermaid.index("subgraph scope1")
-    assert outer < mermaid.index("n2\n", outer) < inner < mermaid.index("n3\n", inner) < mermaid.index("end\n")
+    for node in ("n1", "n5"):  # the outer Splitter and its Merger
+        assert outer < mermaid.index(f"        {node}\n", outer) < inner
+    for node in ("n2", "n3", "n4"):  # the inner ones, and what is between
+        assert inner < mermaid.index(f"            {node}\n", inner) < mermaid.index("end\n")
     assert dot.index("cluster_0") < dot.index("cluster_1")
     assert svg.count('class="dagflow-scope"') == 2
     assert svg.index('data-scope="pages"') < svg.index('data-scope="lines"')
@@ -115,7 +119,7 @@ def test_what_is_dropped_in_a_scope_is_in_its_box() -> None:
     router = Router({"good": bool, "bad": lambda t: True}, name="r")
     graph = Splitter(name="s") >> router >> {"good": task("a"), "bad": DROP} >> Merger(list, name="m")
     [box] = picture(graph).boxes
-    assert box.members == ("n1", "n2", "drop1")
+    assert box.members == ("n0", "n1", "n2", "n3", "drop1")
 
 
 @pytest.mark.parametrize(
@@ -164,18 +168,56 @@ def test_two_edges_between_two_nodes_are_both_drawn() -> None:
 
 def test_an_overlay_stands_in_every_picture() -> None:
     over = Overlay(
-        notes={"check": "120 done"},
-        shares={"check": 0.25},
+        nodes={
+            "check": Laid(("120 done, 25% busy",), "3 failed", 0.25),
+            "save": Laid(("7 done",), "", 1.0, limiting=True),
+        },
         counts={("choose", "ok", "enrich"): 1234, ("load", "", "check"): 7, ("choose", "bad", "DROP"): 3},
+        caption="10 source tasks in 1.00 s",
     )
     drawn = picture(orders(), over)
     for render in (draw.to_dot, draw.to_text, draw.to_svg):
-        assert "120 done" in render(drawn)
-        assert "ok: 1,234" in render(drawn)
-        assert "bad: 3" in render(drawn)
-    assert "120 done" in draw.to_mermaid(drawn)
-    assert "check [thread x8] (120 done) 25%" in draw.to_text(drawn)
-    assert draw.to_text(drawn).startswith("load 7 → check")
+        shown = render(drawn)
+        for words in (
+            "120 done, 25% busy",
+            "3 failed",
+            "ok: 1,234",
+            "bad: 3",
+            "bottleneck",
+            "10 source tasks in 1.00 s",
+        ):
+            assert words in shown
+    mermaid = draw.to_mermaid(drawn)
+    assert 'n1("check<br/>thread x8<br/>120 done, 25#37;#32;busy<br/>3 failed")' in mermaid
+    assert "    style n4 fill:#ffa96b,stroke:#b3261e,stroke-width:3px" in mermaid
+    assert draw.to_text(drawn).startswith("load ─ 7 → check [thread x8] (120 done, 25% busy, 3 failed)\n")
+    assert 'n4 [label="save\\nprocess x2\\n7 done\\nbottleneck"' in draw.to_dot(drawn)
+
+
+def test_the_colour_of_a_node_says_how_busy_it_is() -> None:
+    assert heat(0.0) == "#f4f6f8"
+    assert heat(0.5) == "#ffe39e"
+    assert heat(1.0) == heat(7.0) == "#ffa96b"
+    red = [int(heat(step / 10)[5:], 16) for step in range(11)]
+    assert red == sorted(red, reverse=True)  # the bluer, the less
+
+
+def test_labels_that_share_an_arrow_share_a_count() -> None:
+    node = task("a")
+    over = Overlay(counts={("r", "x", "a"): 2, ("r", "y", "a"): 3})
+    [edge] = picture(Router(lambda t: "x", name="r") >> {"x": node, "y": node}, over).edges
+    assert edge.text == "x, y: 5"
+
+
+def test_deep_graphs_go_downwards_where_they_cannot_be_folded() -> None:
+    deep: Any = Splitter(name="s")
+    for number in range(20):
+        deep = deep >> task(f"step {number}")
+    deep = deep >> Merger(list, name="m")
+    assert draw.to_mermaid(deep).startswith("flowchart TD\n")
+    assert "rankdir=TB" in draw.to_dot(deep)
+    assert draw.to_mermaid(orders()).startswith("flowchart LR\n")
+    assert "rankdir=LR" in draw.to_dot(orders())
 
 
 def test_the_same_graph_gives_the_same_picture() -> None:

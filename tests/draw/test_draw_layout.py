@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagflow import draw
-from dagflow.draw.layout import Layout, Rect, lay_out
+from dagflow.draw.layout import Layout, Rect, Route, lay_out
 from dagflow.draw.model import Picture, PictureEdge, PictureNode, picture
 from dagflow.graph.algebra import Graph
 from dagflow.graph.marks import DROP
@@ -51,31 +51,53 @@ def check(drawn: Picture, layout: Layout) -> None:
     place = {node.id: rect for node, rect in zip(drawn.nodes, layout.nodes, strict=True)}
     for edge, route in zip(drawn.edges, layout.edges, strict=True):
         source, target = place[edge.source], place[edge.target]
-        assert source.right < target.x
-        xs = [x for x1, x2, _ in route.stretches for x in (x1, x2)]
-        assert all(a <= b + NEARLY for a, b in itertools.pairwise(xs))
-        assert abs(xs[0] - source.right) < NEARLY
-        assert abs(route.stretches[0][2] - source.middle) < NEARLY
+        assert layout.rows > 1 or source.right < target.x
+        assert layout.rows > 1 or not route.lanes
+        for leg in route.legs:
+            xs = [x for x1, x2, _ in leg for x in (x1, x2)]
+            assert all(a <= b + NEARLY for a, b in itertools.pairwise(xs))
+        assert abs(route.legs[0][0][0] - source.right) < NEARLY
+        assert abs(route.legs[0][0][2] - source.middle) < NEARLY
+        assert len(route.lanes) - len(route.legs) in ((-1,) if route.ends else (-1, 0))
         if route.ends:
-            assert abs(xs[-1] - target.x) < NEARLY
-            assert abs(route.stretches[-1][2] - target.middle) < NEARLY
+            assert abs(route.legs[-1][-1][1] - target.x) < NEARLY
+            assert abs(route.legs[-1][-1][2] - target.middle) < NEARLY
         assert (route.label is not None) == bool(edge.text)
     labels = [route.label for route in layout.edges if route.label is not None]
     for one, other in itertools.combinations([*layout.nodes, *labels], 2):
         assert not one.grown(-NEARLY).meets(other)
     check_edges_keep_off(drawn, layout)
-    frame = Rect(0, 0, layout.width, layout.height)
-    assert all(r.x >= 0 and r.y >= 0 and r.right <= frame.right and r.bottom <= frame.bottom for r in place.values())
+    inside = [r.grown(-NEARLY) for r in (*layout.nodes, *labels, *(piece for box in layout.boxes for piece in box))]
+    assert all(r.x >= 0 and r.y >= 0 and r.right <= layout.width and r.bottom <= layout.height for r in inside)
 
 
 def check_edges_keep_off(drawn: Picture, layout: Layout) -> None:
-    """No level stretch of an edge runs through a node or through another edge's label."""
+    """No straight stretch of an edge runs through a node or through another edge's label."""
     for edge, route in zip(drawn.edges, layout.edges, strict=True):
         others = [r for n, r in zip(drawn.nodes, layout.nodes, strict=True) if n.id not in (edge.source, edge.target)]
         others += [r.label for r in layout.edges if r.label is not None and r is not route]
-        for x1, x2, y in route.stretches:
-            line = Rect(x1, y - NEARLY, max(x2 - x1, NEARLY), 2 * NEARLY)
+        for line in [*level_lines(route), *lane_lines(route)]:
             assert not any(line.meets(other.grown(-2 * NEARLY)) for other in others)
+
+
+def level_lines(route: Route) -> list[Rect]:
+    """The level stretches of an edge's legs, as thin rectangles."""
+    return [Rect(x1, y - NEARLY, max(x2 - x1, NEARLY), 2 * NEARLY) for leg in route.legs for x1, x2, y in leg]
+
+
+def lane_lines(route: Route) -> list[Rect]:
+    """The straight pieces of an edge's ways from row to row."""
+    lines = []
+    for number, lane in enumerate(route.lanes):
+        leaves = route.legs[number][-1][2]
+        if number + 1 == len(route.legs):  # it joins an earlier edge in its lane
+            lines.append(Rect(lane.out - NEARLY, min(leaves, route.meets), 2 * NEARLY, abs(route.meets - leaves)))
+            continue
+        enters = route.legs[number + 1][0][2]
+        lines.append(Rect(lane.out - NEARLY, leaves, 2 * NEARLY, lane.level - leaves))
+        lines.append(Rect(lane.into, lane.level - NEARLY, lane.out - lane.into, 2 * NEARLY))
+        lines.append(Rect(lane.into - NEARLY, lane.level, 2 * NEARLY, enters - lane.level))
+    return lines
 
 
 @given(pictures())
@@ -113,9 +135,8 @@ def test_boxes_hold_their_nodes_and_no_others() -> None:
     layout = lay_out(drawn)
     check(drawn, layout)
     assert len(drawn.boxes) == 5
-    assert None not in layout.boxes
-    for box, around in zip(drawn.boxes, layout.boxes, strict=True):
-        assert around is not None
+    assert all(len(pieces) == 1 for pieces in layout.boxes)
+    for box, (around,) in zip(drawn.boxes, layout.boxes, strict=True):
         for node, rect in zip(drawn.nodes, layout.nodes, strict=True):
             if node.id in box.members:
                 assert around.x < rect.x < rect.right < around.right
@@ -124,18 +145,71 @@ def test_boxes_hold_their_nodes_and_no_others() -> None:
                 assert not around.meets(rect)
 
 
-def test_a_chain_with_one_handler_of_failures_stays_level() -> None:
-    nodes = [task(f"step {i}") for i in range(40)]
+def with_dead_letters(count: int) -> Graph:
+    """A chain with one handler for the failures of all its nodes."""
+    nodes = [task(f"step {i}") for i in range(count)]
     graph: Graph = Graph(nodes[0])
     for node in nodes[1:]:
         graph = graph >> node
     handler = task("dead letters")
     for node in nodes:
         graph = graph | (node.failures >> handler)
-    layout = lay_out(picture(graph))
+    return graph
+
+
+def test_a_chain_with_one_handler_of_failures_stays_level() -> None:
+    layout = lay_out(picture(with_dead_letters(7)))
+    assert layout.rows == 1
     assert layout.height < 160
-    levels = {round(rect.middle) for rect in layout.nodes[:35]}
-    assert len(levels) == 1
+    assert len({round(rect.middle) for rect in layout.nodes[:7]}) == 1
+
+
+def test_what_is_too_wide_for_a_page_is_folded_into_rows() -> None:
+    drawn = picture(with_dead_letters(40))
+    layout = lay_out(drawn)
+    check(drawn, layout)
+    assert layout.width < 1600
+    levels = {round(rect.middle) for rect in layout.nodes[:40]}  # each row is level
+    assert len(levels) == layout.rows > 3
+    rows = [[rect for rect in layout.nodes[:40] if round(rect.middle) == level] for level in sorted(levels)]
+    assert [rect for row in rows for rect in row] == list(layout.nodes[:40])  # and reads as lines of text do
+    assert all(len(route.legs) == len(route.lanes) + 1 for route in layout.edges if route.ends)
+
+
+def long_picture(rng: random.Random, count: int) -> Picture:
+    nodes = tuple(PictureNode(f"n{i}", f"node {i}", rng.choice(KINDS[:4])) for i in range(count))
+    pairs = {(rng.randrange(max(0, i - 6), i), i) for i in range(1, count) for _ in range(2)}
+    labels = ("", "", "", "yes", "failures")
+    edges = [
+        PictureEdge(f"n{a}", f"n{b}", label, label == "failures")
+        for a, b in sorted(pairs)
+        for label in [rng.choice(labels)]
+    ]
+    return Picture(None, nodes, tuple(edges))
+
+
+@given(st.integers(0, 10**6), st.integers(30, 60))
+@settings(max_examples=25, deadline=None)
+def test_folded_pictures_keep_edges_off_nodes(seed: int, count: int) -> None:
+    drawn = long_picture(random.Random(seed), count)
+    layout = lay_out(drawn)
+    assert layout.rows > 1
+    check(drawn, layout)
+
+
+def test_a_box_that_a_fold_cuts_goes_on_in_the_next_row() -> None:
+    inner: Any = task("first")
+    for number in range(30):
+        inner = inner >> task(f"step {number}")
+    drawn = picture(Splitter(name="s") >> inner >> Merger(list, name="m"))
+    layout = lay_out(drawn)
+    check(drawn, layout)
+    [pieces] = layout.boxes
+    assert len(pieces) == layout.rows > 1
+    for rect in layout.nodes:
+        assert sum(piece.meets(rect) for piece in pieces) == 1
+    svg = draw.to_svg(drawn)
+    assert svg.count('class="dagflow-scope"') == 1
 
 
 def test_branches_stand_as_written_and_sources_by_what_they_feed() -> None:
