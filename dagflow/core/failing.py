@@ -57,9 +57,8 @@ class Failing(Duplicates):
         assert node.merge is not None
         node.merge.folding -= 1
         fold.leased = False
-        fold.error = error
+        fold.error, fold.attempts = error, attempts
         fold.pending.clear()
-        fold.attempt = attempts - 1
         self._step(node, fold)
 
     def _final_failure(
