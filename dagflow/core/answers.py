@@ -187,7 +187,7 @@ class Answers(Splits):
             envelope, at = lease.find(position)
             assert envelope.groups is not None
             fold = envelope.groups[at].fold
-            fold.state, fold.leased, fold.attempt = state, False, 0
+            fold.state, fold.leased = state, False
             assert node.merge is not None
             node.merge.folding -= 1
             self._step(node, fold)

@@ -59,9 +59,8 @@ class Failing(Duplicates):
         assert node.merge is not None
         node.merge.folding -= 1
         fold.leased = False
-        fold.error = error
+        fold.error, fold.attempts = error, attempts
         fold.pending.clear()
-        fold.attempt = attempts - 1
         self._step(node, fold)
 
     def _final_failure(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord) -> None:

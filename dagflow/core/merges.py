@@ -105,11 +105,13 @@ class Merges(Flow):
         )
         return ErrorRecord("missing", "MissingMembers", text, causes=tuple(lost[:100]))
 
-    def _fail_merge(self, node: Inbox, segments: list[Segment], group: Group, error: ErrorRecord) -> None:
+    def _fail_merge(
+        self, node: Inbox, segments: list[Segment], group: Group, error: ErrorRecord, attempts: int = 0
+    ) -> None:
         members = group.fold.members if group.fold is not None else group.members
         node.counts.failed += members
         (space, indices) = segments[0]
-        self._failed(node, space, indices[0], error, 0, group.pieces)
+        self._failed(node, space, indices[0], error, attempts, group.pieces)
 
     def _hold(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
         """Members of scopes arrive: each waits for its own scope only."""
@@ -142,8 +144,7 @@ class Merges(Flow):
     def _step(self, node: Inbox, fold: Fold) -> None:
         """Queue the next step of a fold, if one is due."""
         if fold.error is not None and fold.closing and not fold.leased:
-            group = Group([], fold=fold)
-            self._fail_merge(node, fold.segments, group, fold.error)
+            self._fail_merge(node, fold.segments, Group([], fold=fold), fold.error, fold.attempts)
             return
         merge = node.merge
         assert merge is not None

@@ -23,7 +23,7 @@ class Fold:
     """
 
     __slots__ = (
-        "attempt",
+        "attempts",
         "closing",
         "error",
         "leased",
@@ -45,7 +45,7 @@ class Fold:
         self.closing = False
         self.error: ErrorRecord | None = None
         self.lost: list[ErrorRecord] = []
-        self.attempt = 0
+        self.attempts = 0  # of the step that failed
 
     def add(self, piece: Piece) -> None:
         """Take one more run of members."""
@@ -66,7 +66,7 @@ class Fold:
             return None
         group = Group(self.pending, self.state, self.closing, self)
         self.pending = []
-        self.queued = Envelope("merge", self.segments, 1, groups=[group], attempt=self.attempt)
+        self.queued = Envelope("merge", self.segments, 1, groups=[group])
         return self.queued
 
     def lease(self) -> None:

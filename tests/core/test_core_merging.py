@@ -230,7 +230,7 @@ class TestFailing:
         play.tell(wait=1.0)
         play.tell(fail(play.job("f"), retry=True))
         (lost,) = play.heard(do.Lost)
-        assert (lost.error.message, lost.error.node) == ("broken ['p']", "f")
+        assert (lost.error.message, lost.error.node, lost.error.attempts) == ("broken ['p']", "f", 2)
 
     @pytest.mark.parametrize("running", [None, "its first task", "nothing"])
     def test_a_worker_that_dies_loses_no_member(self, running):

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from dagflow import DROP, Graph, par
 from dagflow.core import commands as do
+from dagflow.core import events as ev
 from dagflow.core.ids import ROOT, Space
 from dagflow.core.scopes import Account, Family, order_members
 
@@ -479,6 +480,14 @@ class TestFailures:
         assert merged(play) == [["x1"]]
         play.work("told")
         assert play.finish == "done"
+
+    def test_it_takes_about_as_much_room_as_what_failed(self):
+        a, told = wide("a"), task("told")
+        play = Play(a.failures >> told)
+        play.give(*range(4), size=40_000)
+        play.tell(ev.PauseAsked(True))
+        play.tell(fail(play.job("a"), 1))
+        assert 10_000 <= play.node("told").bytes <= 12_000
 
     def test_failures_sent_to_several_nodes_are_a_branching(self):
         a, b, c = tasks("a b c")

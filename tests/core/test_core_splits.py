@@ -132,6 +132,21 @@ class TestGoingOn:
         play.work("a")
         assert inputs(play.job("m")) == [["x0", "x1"]]
 
+    def test_of_a_lease_of_several_those_that_had_begun_go_on_by_themselves(self):
+        play = Play(split(execution_mode="thread", worker_limit=4) >> wide("a") >> merge())
+        play.play("x", "y", "z", "u")
+        job = play.job("s")
+        play.tell(children(job, "y0", position=1, last=False))
+        play.tell(ev.WorkerLost(job.worker, "was killed", (0, 0)))
+        again = []
+        while jobs := play.jobs("s"):
+            again.append((inputs(jobs[0]), jobs[0].job.skip))
+            play.tell(children(jobs[0]))
+        assert again == [(["x"], {}), (["y"], {0: 1}), (["z", "u"], {})]
+        play.work("a")
+        play.work("m")
+        assert sorted(play.outputs) == [(), (), (), ("y0",)]
+
     def test_what_the_dead_worker_had_still_to_say_counts_for_nothing(self):
         play = splitting()
         job = play.job("s")
