@@ -33,6 +33,7 @@ class Loop(Sharing):
         self.queue: deque[Unit] = deque()
         self.active = 0
         self.flushing = False
+        self.ending = False
         self.kept: set[asyncio.Task[Any]] = set()
         self.stop: asyncio.Event | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -54,7 +55,7 @@ class Loop(Sharing):
 
     def owes(self) -> bool:
         """Whether an answer is still to come."""
-        return bool(self.given or self.leases)
+        return not self.broken and bool(self.given or self.leases)
 
     def close(self) -> None:
         """Cancel what still runs and end the loop."""
@@ -102,6 +103,7 @@ class Loop(Sharing):
 
     def _end(self) -> None:
         assert self.stop is not None
+        self.ending = True
         self.stop.set()
 
     def _take(self, token: int, job: Job) -> None:
@@ -116,7 +118,7 @@ class Loop(Sharing):
         while self.queue and self.active < self.program.width:
             unit = self.queue.popleft()
             self.active += 1
-            self._keep(self._split(unit) if self.splits else self._do(unit))
+            self._keep(self._guarded(self._split(unit) if self.splits else self._do(unit)))
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
         assert self.loop is not None
@@ -124,6 +126,14 @@ class Loop(Sharing):
         self.kept.add(task)
         task.add_done_callback(self.kept.discard)
         return task
+
+    async def _guarded(self, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except BaseException:
+            if not self.ending:
+                self.broke()
+            raise
 
     async def _do(self, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
@@ -155,8 +165,12 @@ class Loop(Sharing):
 
     def _flush(self) -> None:
         self.flushing = False
-        for answer in self.collect():
-            self.post(answer)
+        try:
+            for answer in self.collect():
+                self.post(answer)
+        except BaseException:
+            self.broke()
+            raise
 
     async def _within(self, seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
         """What ``function`` gives, awaited if it must be, for up to ``seconds``."""

@@ -49,12 +49,14 @@ class Unit:
 
 
 class Sharing:
-    """What `Threads` and `Loop` have in common."""
+    """What `Threads` and `Loop` have in common. ``fatal``: what to do about a bug of ours (where it is noticed)."""
 
     def __init__(self, worker: int, runner: Runner, post: Post) -> None:
         self.worker, self.runner, self.post = worker, runner, post
         self.leases: dict[int, SharedLease] = {}
         self.pid = os.getpid()
+        self.fatal: Callable[[], None] | None = None
+        self.broken = False
         program = runner.program
         self.splits = program.kind == "split"
         self.merges = program.kind == "merge"
@@ -78,6 +80,12 @@ class Sharing:
         """
         if os.getpid() != self.pid:
             os._exit(0)
+
+    def broke(self) -> None:
+        """Something here raised that never should: a lease may never be answered, so nobody shall wait for it."""
+        self.broken = True
+        if self.fatal is not None:
+            self.fatal()
 
     def collect(self) -> list[Answer]:
         """Answers for all that has ended since the last call."""

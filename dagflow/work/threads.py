@@ -52,6 +52,7 @@ class Threads(Sharing):
         self.granted = threading.Condition(self.lock)
         self.credits: dict[int, int] = {}
         self.watchdog: threading.Thread | None = None
+        self.ended = threading.Event()
 
     def deliver(self, token: int, job: Job) -> None:
         """Take a job: its units queue for the threads (or the whole job, where keys are asked for)."""
@@ -83,12 +84,13 @@ class Threads(Sharing):
     def owes(self) -> bool:
         """Whether an answer is still to come."""
         with self.lock:
-            return bool(self.leases or self.tasks or any(slot.busy for slot in self.slots))
+            return not self.broken and bool(self.leases or self.tasks or any(slot.busy for slot in self.slots))
 
     def close(self) -> None:
         """End the threads as they become idle, and wait for those that are."""
         with self.lock:
             self.closed = True
+            self.ended.set()
             slots = list(self.slots)
             self.tasks.clear()
             self.work.notify_all()
@@ -124,7 +126,11 @@ class Threads(Sharing):
                     break
                 work = self.tasks.popleft()
                 slot.busy = True
-            work(slot)
+            try:
+                work(slot)
+            except BaseException:
+                self.broke()
+                raise
         with self.lock:
             if slot in self.slots:
                 self.slots.remove(slot)
@@ -227,7 +233,6 @@ class Threads(Sharing):
         """Give up on tasks that run too long: their threads cannot be killed, others take their places."""
         timeout = self.program.timeout
         assert timeout is not None
-        tick = threading.Event()
         while not self.closed:
             now = monotonic()
             with self.lock:
@@ -235,7 +240,7 @@ class Threads(Sharing):
                 soonest = min((s.since for s in self.slots if s.since), default=now)
             for slot in late:
                 self._abandon(slot, timeout)
-            tick.wait(max(0.005, min(soonest + timeout - monotonic(), timeout)))
+            self.ended.wait(max(0.005, min(soonest + timeout - monotonic(), timeout)))
 
     def _abandon(self, slot: _Slot, timeout: float) -> None:
         with self.posting:
