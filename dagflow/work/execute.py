@@ -6,11 +6,13 @@ user's function does; every exception is cut out of its batch and recorded for i
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import count, islice, repeat
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.events import Answer, Produced
@@ -20,7 +22,7 @@ from dagflow.graph.signature import makes_instances
 from dagflow.work.canonical import content_key
 from dagflow.work.clock import Clock, span
 from dagflow.work.codec import Unreadable, open_values, read_values, seal
-from dagflow.work.outcome import capture
+from dagflow.work.outcome import capture, safe_repr
 from dagflow.work.page import NUMBERS, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 from dagflow.work.values import copied, live
 
@@ -51,6 +53,8 @@ class Runner:
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
         self.traced = program.traced
         self.instances: list[Any] = []
+        self.at_work: list[Any] = []
+        _runners.add(self)
         self.cuts: dict[int, int] = {}  # of running splits: how many children go into one payload, as last granted
         self.func: Callable[..., Any] = program.func
         self.call = self.caller()
@@ -110,6 +114,7 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
                 yield self.unreadable(worker, token, job, error)
                 return
+            self.at_work = values
             if job.kind == "key":
                 answer = self._keys(worker, token, values)
             elif self.program.kind == "split":
@@ -259,6 +264,8 @@ class Runner:
         failures: Failures = []
         for at in range(0, len(values), size):
             part = values[at : at + size]
+            if not part:
+                break  # see `_no_more_tasks`
             start = monotonic()
             if self.mark is not None:
                 self._mark_one(self.mark, at)
@@ -330,17 +337,14 @@ class Runner:
         for position, labels in enumerate(out):
             if position in bad:
                 continue
-            several = isinstance(labels, (list, tuple, set, frozenset)) and (
-                type(labels),
-                labels,
-            ) not in _Known(self.labels)
             try:
-                found = {self._port(label) for label in (labels if several else (labels,))}
-            except UnroutedError as error:
+                ports = self._ports(labels)
+            except BaseException as error:
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
+                    raise
                 failures.append((position, error))
                 bad.add(position)
                 continue
-            ports = sorted(port for port in found if port is not None)
             if not ports:
                 answer.dropped.append(position)
                 continue
@@ -359,6 +363,15 @@ class Runner:
             given.update(answer.copies.keys() & set(positions))
             self._produce(answer, port, tasks, positions)
 
+    def _ports(self, labels: Any) -> list[int]:
+        """The ports of a label, or of a list of labels that is not itself a label."""
+        several = isinstance(labels, (list, tuple, set, frozenset)) and (
+            type(labels),
+            labels,
+        ) not in _Known(self.labels)
+        found = {self._port(label) for label in (labels if several else (labels,))}
+        return sorted(port for port in found if port is not None)
+
     def _port(self, label: Any) -> int | None:
         """The port of a label; None drops."""
         if label is DROP:
@@ -373,8 +386,9 @@ class Runner:
         if default is not None:
             return None if default is DROP else self.labels[type(default), default]
         known = [p for p in self.program.ports if p is not DROP]
+        labels = ", ".join(map(repr, known))
         raise UnroutedError(
-            f"label {label!r} has no branch; known: {', '.join(map(repr, known))}. Add a branch, or a default=",
+            f"label {safe_repr(label)} has no branch; known: {labels}. Add a branch, or a default=",
             label=label,
             known=known,
         )
@@ -443,6 +457,7 @@ class Runner:
         out: list[Any] = []
         failures: Failures = []
         clock = Clock() if self.traced else None
+        self.at_work = job.groups
         for position, group in enumerate(job.groups):
             if self.mark is not None:
                 self._mark_one(self.mark, position)
@@ -554,9 +569,9 @@ class Children:
         """Raise `TaskTimeout` where nobody else can: if the current task has worked too long, waits not counted."""
         self.runner.check_time(self.spent + monotonic() - self.resumed)
 
-    def take(self, children: Iterator[Any] | Sequence[Any]) -> Generator[Answer, None, None]:
+    def take(self, children: Any) -> Generator[Answer, None, None]:
         """Send the children on, in payloads."""
-        if isinstance(children, (list, tuple, range)):
+        if type(children) in (list, tuple, range):  # a class of the user's may say anything of its length
             at = self.skip
             while at < len(children):
                 part = children[at : at + self.cut() - len(self.values)]
@@ -733,6 +748,18 @@ class _Known:
             return key in self.labels
         except TypeError:
             return False
+
+
+_runners: WeakSet[Runner] = WeakSet()
+
+
+def _no_more_tasks() -> None:
+    """In a child that a function has forked: should it come back, there is nothing left to do for it."""
+    for runner in list(_runners):
+        runner.at_work.clear()
+
+
+os.register_at_fork(after_in_child=_no_more_tasks)
 
 
 def load(job: Job) -> list[Any]:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.core.commands import SPLIT_CREDIT
 from dagflow.graph.marks import DROP
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dagflow.core.events import Answer
     from dagflow.work.program import Program
 
+CANCEL_SECONDS: Final = 1.0
+"""How long coroutines that are cancelled at the end of their loop are waited for."""
+
 
 class Loop(Sharing):
     """Up to ``width`` coroutines at once."""
@@ -30,6 +33,7 @@ class Loop(Sharing):
         self.queue: deque[Unit] = deque()
         self.active = 0
         self.flushing = False
+        self.ending = False
         self.kept: set[asyncio.Task[Any]] = set()
         self.stop: asyncio.Event | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -51,7 +55,7 @@ class Loop(Sharing):
 
     def owes(self) -> bool:
         """Whether an answer is still to come."""
-        return bool(self.given or self.leases)
+        return not self.broken and bool(self.given or self.leases)
 
     def close(self) -> None:
         """Cancel what still runs and end the loop."""
@@ -72,7 +76,15 @@ class Loop(Sharing):
     def _main(self) -> None:
         import asyncio
 
-        asyncio.run(self._serve())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._serve())
+        finally:
+            for task in asyncio.all_tasks(loop):  # those that swallow their cancellation
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            asyncio.set_event_loop(None)
+            loop.close()
 
     async def _serve(self) -> None:
         import asyncio
@@ -81,9 +93,17 @@ class Loop(Sharing):
         self.stop = asyncio.Event()
         self.started.set()
         await self.stop.wait()
+        # `asyncio.run` would wait for all of them, also for one that will never end.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await self.loop.shutdown_asyncgens()
 
     def _end(self) -> None:
         assert self.stop is not None
+        self.ending = True
         self.stop.set()
 
     def _take(self, token: int, job: Job) -> None:
@@ -98,7 +118,7 @@ class Loop(Sharing):
         while self.queue and self.active < self.program.width:
             unit = self.queue.popleft()
             self.active += 1
-            self._keep(self._split(unit) if self.splits else self._do(unit))
+            self._keep(self._guarded(self._split(unit) if self.splits else self._do(unit)))
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
         assert self.loop is not None
@@ -106,6 +126,14 @@ class Loop(Sharing):
         self.kept.add(task)
         task.add_done_callback(self.kept.discard)
         return task
+
+    async def _guarded(self, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except BaseException:
+            if not self.ending:
+                self.broke()
+            raise
 
     async def _do(self, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
@@ -125,6 +153,7 @@ class Loop(Sharing):
                 results = runner.batch_results(part, await self._within(self.program.timeout, runner.func, part))
         except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
             failure = error
+        self.still_own()
         end, number = monotonic(), len(results)
         lease.done.extend((p, r, failure, start, end, number) for p, r in enumerate(results, unit.low))
         self.active -= 1
@@ -136,8 +165,12 @@ class Loop(Sharing):
 
     def _flush(self) -> None:
         self.flushing = False
-        for answer in self.collect():
-            self.post(answer)
+        try:
+            for answer in self.collect():
+                self.post(answer)
+        except BaseException:
+            self.broke()
+            raise
 
     async def _within(self, seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
         """What ``function`` gives, awaited if it must be, for up to ``seconds``."""
@@ -146,14 +179,20 @@ class Loop(Sharing):
             return await result if hasattr(result, "__await__") else result
         import asyncio
 
-        async def call() -> Any:
-            result = function(*args)
-            return await result if hasattr(result, "__await__") else result
+        async def call() -> tuple[Any, BaseException | None]:
+            try:
+                result = function(*args)
+                return (await result if hasattr(result, "__await__") else result), None
+            except BaseException as error:  # noqa: BLE001 - a SystemExit that leaves a coroutine ends its loop
+                return None, error
 
         task = self._keep(call())
         done, _ = await asyncio.wait({task}, timeout=max(0.0, seconds))
         if done:
-            return task.result()
+            found, error = task.result()
+            if error is not None:
+                raise error
+            return found
         # Cancelled and left to itself: a coroutine that swallows the cancellation must not hold the slot.
         task.cancel()
         task.add_done_callback(_retrieve)
@@ -193,6 +232,7 @@ class Loop(Sharing):
                 await self._send(unit, answer)
         else:
             (batch.drop if given is DROP else batch.end)()
+        self.still_own()
         self.active -= 1
         self.post(self.end_split(unit, batch))
         self._fill()
@@ -214,6 +254,7 @@ class Loop(Sharing):
                     await self._send(unit, answer)
 
     async def _send(self, unit: Unit, answer: Answer) -> None:
+        self.still_own()
         self.post(answer)
         for _ in answer.outputs:
             await unit.lease.credit.acquire()

@@ -107,7 +107,7 @@ def _sealed(error: BaseException, depth: int) -> bytes:
         if not _travels(state[name]):
             lost.append(f".{name} ({type(state.pop(name)).__qualname__})")
     if not _travels(args):
-        args = tuple(a if _travels(a) else _safe_repr(a) for a in args)
+        args = tuple(a if _travels(a) else safe_repr(a) for a in args)
     if lost:
         state["__notes__"] = [*state.get("__notes__", ()), f"left behind in the worker: {', '.join(lost)}"]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -194,7 +194,8 @@ def _travels(value: Any) -> bool:
         return False
 
 
-def _safe_repr(value: Any) -> str:
+def safe_repr(value: Any) -> str:
+    """The ``repr`` of a value, cut to a bound, whatever its class does."""
     try:
         return _cut(repr(value), 200)
     except BaseException:  # noqa: BLE001

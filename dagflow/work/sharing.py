@@ -7,6 +7,7 @@ same time and answered as they end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,14 @@ class Unit:
 
 
 class Sharing:
-    """What `Threads` and `Loop` have in common."""
+    """What `Threads` and `Loop` have in common. ``fatal``: what to do about a bug of ours (where it is noticed)."""
 
     def __init__(self, worker: int, runner: Runner, post: Post) -> None:
         self.worker, self.runner, self.post = worker, runner, post
         self.leases: dict[int, SharedLease] = {}
+        self.pid = os.getpid()
+        self.fatal: Callable[[], None] | None = None
+        self.broken = False
         program = runner.program
         self.splits = program.kind == "split"
         self.merges = program.kind == "merge"
@@ -68,6 +72,20 @@ class Sharing:
         lease = self.leases[token] = SharedLease(token, job, values)
         size = 1 if self.merges else self.runner.program.batch_size or 1
         return [Unit(lease, low, min(low + size, len(values))) for low in range(0, len(values), size)]
+
+    def still_own(self) -> None:
+        """To be asked after the user's code has run: ends a process that it forked and that came back from it.
+
+        Such a child is a copy of this process with one thread of it; it must not answer for its parent.
+        """
+        if os.getpid() != self.pid:
+            os._exit(0)
+
+    def broke(self) -> None:
+        """Something here raised that never should: a lease may never be answered, so nobody shall wait for it."""
+        self.broken = True
+        if self.fatal is not None:
+            self.fatal()
 
     def collect(self) -> list[Answer]:
         """Answers for all that has ended since the last call."""

@@ -52,6 +52,7 @@ class Threads(Sharing):
         self.granted = threading.Condition(self.lock)
         self.credits: dict[int, int] = {}
         self.watchdog: threading.Thread | None = None
+        self.ended = threading.Event()
 
     def deliver(self, token: int, job: Job) -> None:
         """Take a job: its units queue for the threads (or the whole job, where keys are asked for)."""
@@ -83,12 +84,13 @@ class Threads(Sharing):
     def owes(self) -> bool:
         """Whether an answer is still to come."""
         with self.lock:
-            return bool(self.leases or self.tasks or any(slot.busy for slot in self.slots))
+            return not self.broken and bool(self.leases or self.tasks or any(slot.busy for slot in self.slots))
 
     def close(self) -> None:
         """End the threads as they become idle, and wait for those that are."""
         with self.lock:
             self.closed = True
+            self.ended.set()
             slots = list(self.slots)
             self.tasks.clear()
             self.work.notify_all()
@@ -124,7 +126,11 @@ class Threads(Sharing):
                     break
                 work = self.tasks.popleft()
                 slot.busy = True
-            work(slot)
+            try:
+                work(slot)
+            except BaseException:
+                self.broke()
+                raise
         with self.lock:
             if slot in self.slots:
                 self.slots.remove(slot)
@@ -133,6 +139,7 @@ class Threads(Sharing):
     def _whole(self, slot: _Slot, token: int, job: Job) -> None:
         """A job that one thread does alone."""
         for answer in slot.runner.run(self.worker, token, job):
+            self.still_own()
             self.post(answer)
             if not answer.last and answer.outputs and not self._spend(token, len(answer.outputs)):
                 return
@@ -144,8 +151,9 @@ class Threads(Sharing):
         start = slot.begin(unit)
         results: list[Any] = [None] * (unit.high - unit.low)
         failure: BaseException | None = None
-        runner, lease = slot.runner, unit.lease
+        lease = unit.lease
         try:
+            runner = slot.runner
             if self.single:
                 results[0] = runner.call(lease.values[unit.low])
             elif self.merges:
@@ -155,6 +163,7 @@ class Threads(Sharing):
                 results = runner.batch_results(part, runner.func(part))
         except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
             failure = error
+        self.still_own()
         if slot.end():
             end = monotonic()
             self.finished(lease, [(p, r, failure, start, end, len(results)) for p, r in enumerate(results, unit.low)])
@@ -178,9 +187,18 @@ class Threads(Sharing):
         """A task to be split: its children flow while the function runs, as far as its lease has credit."""
         lease, position = unit.lease, unit.low
         slot.begin(unit)
-        batch = Children(slot.runner, self.worker, lease.token, lease.job)
+        try:
+            runner = slot.runner
+        except BaseException as error:  # noqa: BLE001 - a class's __init__ may raise anything
+            batch = Children(self.runner, self.worker, lease.token, lease.job)
+            batch.answer.failures.append(self.runner.failed(error, position))
+            with self.posting:
+                self._post_end(unit, batch)
+            return
+        batch = Children(runner, self.worker, lease.token, lease.job)
         skip = lease.job.skip.get(position, 0)
-        for answer in slot.runner.split_one(batch, position, skip, lease.values[position]):
+        for answer in runner.split_one(batch, position, skip, lease.values[position]):
+            self.still_own()
             with self.posting:  # an abandoned split sends nothing any more: its failure has been told
                 if slot.abandoned:
                     return
@@ -189,6 +207,7 @@ class Threads(Sharing):
             if not self._spend(lease.token, len(answer.outputs)):
                 return
             slot.since = monotonic() - batch.spent
+        self.still_own()
         with self.posting:
             if slot.end():
                 self._post_end(unit, batch)
@@ -214,7 +233,6 @@ class Threads(Sharing):
         """Give up on tasks that run too long: their threads cannot be killed, others take their places."""
         timeout = self.program.timeout
         assert timeout is not None
-        tick = threading.Event()
         while not self.closed:
             now = monotonic()
             with self.lock:
@@ -222,7 +240,7 @@ class Threads(Sharing):
                 soonest = min((s.since for s in self.slots if s.since), default=now)
             for slot in late:
                 self._abandon(slot, timeout)
-            tick.wait(max(0.005, min(soonest + timeout - monotonic(), timeout)))
+            self.ended.wait(max(0.005, min(soonest + timeout - monotonic(), timeout)))
 
     def _abandon(self, slot: _Slot, timeout: float) -> None:
         with self.posting:

@@ -52,7 +52,9 @@ def copied(value: Any) -> Any:
         return value
     try:
         return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - a user's __deepcopy__ may raise anything; sharing is the contract
+    except BaseException as error:  # a user's __deepcopy__ may raise anything; sharing is the contract
+        if issubclass(type(error), KeyboardInterrupt):
+            raise
         return value
 
 

@@ -74,7 +74,7 @@ def _own_streams(words_fd: int) -> None:
         os.close(null)
         reconfigure: Any = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(line_buffering=True)
+            reconfigure(line_buffering=True, write_through=False)
     except OSError:
         pass
 
@@ -235,11 +235,17 @@ class _Alone:
         return bool(message[0] != "stop")
 
 
+def _end_with_a_traceback() -> None:
+    sys.excepthook(*sys.exc_info())
+    os._exit(70)
+
+
 class _Shared:
     """Threads or an event loop; the main thread only reads."""
 
     def __init__(self, executor: Threads | Loop, line: _Line) -> None:
         self.executor = executor
+        executor.fatal = _end_with_a_traceback
         self.line = line
 
     def serve(self, inbox: _Inbox) -> None:
