@@ -83,6 +83,13 @@ class TestStarting:
         play.give(*range(10))
         assert len(play.jobs("a")) == 3
 
+    def test_and_no_more_than_that(self):
+        play = Play(Graph(task("a", "process", 3)))
+        play.give("x")
+        assert len(play.core.workers) == 1
+        play.give("y")
+        assert len(play.core.workers) == 2
+
     def test_the_least_loaded_is_given_the_next(self):
         play = Play(Graph(task("a", "process", 2)))
         play.give(*range(3))

@@ -78,6 +78,7 @@ class TestKeys:
         play.tell(ev.PauseAsked(False))
         keyed(play, "p", "q", "p", "r", "s")
         assert inputs(play.job("a")) == ["p", "q", "r", "s"]
+        assert len(play.job("a").job.pieces) == 2
         play.tell(done(play.job("a")))
         assert (play.outputs, duplicates(play)) == (["p", "q", "r", "s"], [2])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from core_made import Box, Play, children, done, error, fail, fold, inputs, kinds, part, split, states, task, wide
 from hypothesis import given
@@ -193,6 +196,19 @@ class TestFailing:
         play.tell(part(job, {2: "r"}, last=True))
         assert play.lost == [(0, "broken ['p']")]
         assert (play.counts("f"), play.finish) == ({"received": 3, "failed": 3}, "done")
+
+    def test_members_that_come_after_it_are_not_kept(self):
+        play = folding("p", "q", "r")
+        job = play.job("a")
+        play.tell(part(job, {0: "p"}))
+        play.tell(part(job, {1: "q"}))
+        play.tell(fail(play.job("f")))
+        answer = part(job, {2: "r"})
+        payload = weakref.ref(answer.outputs[0].payload)
+        play.tell(answer)
+        del answer
+        gc.collect()
+        assert payload() is None
 
     def test_the_last_step_fails_at_once(self):
         play = folding("p")

@@ -132,13 +132,18 @@ class TestRoom:
         assert (play.node("b").bytes, len(play.jobs("a"))) == (500, 1)
 
     def test_not_by_a_window_which_waits_for_nothing(self):
-        a, w = wide("a", width=100), merge("w", size=10)
-        play = Play(a >> w)
+        play = Play(wide("a", width=100) >> merge("w", size=1))
         play.give(*range(300))
-        play.tell(ev.PauseAsked(True))
         play.tell(done(play.job("a")))
-        play.tell(ev.PauseAsked(False))
+        assert play.node("w").queued > play.node("w").capacity()
         assert len(play.jobs("a")) == 1
+
+    def test_by_a_window_that_is_folded_as_its_members_come(self):
+        play = Play(wide("a", width=100) >> fold("w", size=1))
+        play.give(*range(300))
+        play.tell(done(play.job("a")))
+        assert play.node("w").queued > play.node("w").capacity()
+        assert play.jobs("a") == []
 
     def test_the_deepest_ready_task_is_begun_first(self):
         a, b = tasks("a b")
@@ -210,6 +215,15 @@ class TestSink:
         assert (play.core.unread, play.node("a").queued) == (2, 1), "one had been begun"
         play.tell(ev.Consumed(2))
         assert (play.core.held_bytes(), inputs(play.job("a"))) == (8 - 8, ["z"])
+
+    def test_as_large_as_half_of_what_may_be_held(self):
+        play = Play(Graph(task("a", timeout=9.0)), sink_room=99, max_bytes=1000)
+        play.give("x", "y", "z", size=3)
+        for size, jobs in ((500, 1), (1, 0)):
+            answer = done(play.job("a"), seconds=9.0)
+            answer.outputs[0].payload.size = size
+            play.tell(answer)
+            assert len(play.jobs("a")) == jobs
 
     def test_the_share_of_the_bytes_goes_with_what_is_taken(self):
         play = Play(Graph(wide("a")), sink_room=99)

@@ -60,6 +60,15 @@ class TestSize:
         assert windows(play) == [["x0", "x1", "y0"], ["y1"]]
         assert play.finish == "done"
 
+    def test_one_payload_may_hold_the_children_of_several_tasks(self):
+        play = Play(split(execution_mode="thread", worker_limit=2) >> merge("w", size=2))
+        play.play("x", "y")
+        answer = children(play.job("s"), "x0")
+        answer.outputs[0].payload = Box("x0", "y0", "y1", "y2")
+        answer.outputs[0].children.append((1, 0, 3))
+        play.tell(answer)
+        assert windows(play) == [["x0", "y0"], ["y1", "y2"]]
+
     def test_source_tasks_end_when_their_members_have_arrived(self):
         play = Play(Graph(merge("w", size=9)))
         play.give("x", "y")
@@ -69,10 +78,12 @@ class TestSize:
         play = Play(merge("w", size=2) >> task("b"))
         play.play("x", "y")
         windows(play)
+        assert len(play.core.aggregates) == 1
         play.work("b")
         (output,) = play.heard(do.Output)
         ((space, _),) = tasks_of(output.segments)
         assert space.aggregate
+        assert play.core.aggregates == {}, "whose it was is forgotten when it has ended"
 
     def test_windows_of_windows(self):
         play = Play(merge("v", size=2) >> merge("w", size=2))
