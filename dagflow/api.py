@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 import threading
+import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -37,6 +37,7 @@ from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
 from dagflow.source import Submissions, TaskSource, source_of
+from dagflow.stopping import Interrupts, stop_at_exit
 from dagflow.stream import AsyncStream, Stream, Watched
 from dagflow.work.outcome import open_error
 from dagflow.work.program import Program
@@ -99,7 +100,7 @@ def run(
     del ordered
     live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger, trace=trace)
     _show_live(live, show_progress, blocks=True)
-    with _Interrupts(live):
+    with Interrupts(live, here=live.ring.backend.shares_memory):
         live.turn_to_end()
     return live.result()
 
@@ -224,6 +225,7 @@ class Run(Watched, Pictured):
     def __init__(self, graph: Graph, backend: str, options: dict[str, Any]) -> None:
         self._submissions = Submissions()
         self._live = _Live(graph, backend, self._submissions, **options)
+        weakref.finalize(self, _forget, self._live, self._submissions).atexit = False
         _show_live(self._live, options["show_progress"])
         self._live.start()
 
@@ -280,6 +282,12 @@ class Run(Watched, Pictured):
         self._live.join(raises=False)
         if kind is None:
             self._live.raise_if_broken()
+
+
+def _forget(live: _Live, submissions: Submissions) -> None:
+    """Nobody holds a live run any more: nothing can be submitted to it, nor its result be asked for."""
+    submissions.end()
+    live.stop(kill=True)
 
 
 # -- a TaskManager alone --------------------------------------------------------------------------------
@@ -382,6 +390,7 @@ class _Live:
         )
         self.error: BaseException | None = None
         self.interrupted = False
+        self.forgotten = False
         self.thread: threading.Thread | None = None
         self.over = False
         self._listeners: list[Callable[[], None]] = []
@@ -418,12 +427,15 @@ class _Live:
 
     def start(self) -> None:
         """Turn the ring in a thread of its own."""
+        stop_at_exit(self)
         self.thread = threading.Thread(target=self.turn_to_end, name="dagflow run", daemon=True)
         self.thread.start()
 
     def join(self, timeout: float | None = None, *, raises: bool = True) -> bool:
         """Wait for the end; whether it has come."""
         assert self.thread is not None
+        if self.forgotten and threading.current_thread().name.startswith("dagflow"):
+            return False  # garbage is collected in any thread, also in one that the run waits for
         self.thread.join(timeout)
         if raises:
             self.raise_if_broken()
@@ -520,33 +532,6 @@ def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
         view = LiveView(live.graph, live.plan, ring.snapshot, lambda kill: live.stop(kill=kill), blocks=blocks)
         view.show()
         live.when_over(view.finish)
-
-
-class _Interrupts:
-    """Ctrl-C during a `run` in the main thread: once, the running tasks end and the run stops; twice, at once.
-
-    The handler only sets a flag and wakes the ring, so that no decision is torn in the middle.
-    """
-
-    def __init__(self, live: _Live) -> None:
-        self.live = live
-        self.before: Any = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._pressed)
-
-    def __exit__(self, *exc: object) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-
-    def _pressed(self, number: int, frame: Any) -> None:
-        del number, frame
-        again = self.live.interrupted
-        self.live.interrupted = True
-        self.live.stop(kill=again)
-        if again and self.live.ring.backend.shares_memory:
-            raise KeyboardInterrupt  # a function of the user's is running in this very thread
 
 
 def _defaults(options: dict[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
 
 class Live(Protocol):
-    """What a stream knows of the run behind it. ``abandon``: it will never be begun."""
+    """What a stream knows of the run behind it.
+
+    ``abandon``: it will never be begun. ``forgotten``: nobody holds the stream any more.
+    """
 
     def case(self) -> Case: ...
     def snapshot(self) -> Snapshot: ...
     def traces(self) -> Traces: ...
     def abandon(self) -> None: ...
+
+    forgotten: bool
 
 
 class Watched:
@@ -83,6 +88,7 @@ class Stream(Watched, Iterator[StreamItem]):
             self._live.abandon()
 
     def __del__(self) -> None:
+        self._live.forgotten = True
         if not self._begun:
             self.close()
 

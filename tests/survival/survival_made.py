@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 import uuid
@@ -110,9 +113,9 @@ class Driver:
     def gone_within(self, seconds: float) -> None:
         """Nobody may be alive so many seconds from now."""
         until = time.monotonic() + seconds
-        while left := self.alive():
-            assert time.monotonic() < until, f"{seconds} s later there are still {left}"
-            psutil.wait_procs(left, timeout=max(0.01, until - time.monotonic()))
+        while self.process.poll() is None or self.alive():
+            assert time.monotonic() < until, f"{seconds} s later there are still {self.alive()}"
+            time.sleep(0.02)
 
     def __enter__(self) -> Driver:
         return self
@@ -127,6 +130,58 @@ class Driver:
         self.errors.close()
         if kind is None:
             assert not left, f"left alive: {left}"
+
+
+class Terminal(Driver):
+    """A driver in the foreground of a terminal of its own: what is typed there goes to its whole foreground group."""
+
+    def __init__(self, place: Path, script: str, **options):
+        self.master, slave = os.openpty()
+        attributes = termios.tcgetattr(slave)
+        attributes[1] &= ~termios.OPOST
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        own = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
+        super().__init__(place, script, terminal=slave, preexec_fn=own, **options)
+        os.close(slave)
+        self.seen = b""
+
+    def type(self, text: bytes) -> None:
+        os.write(self.master, text)
+
+    def ctrl_c(self) -> None:
+        self.type(b"\x03")
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self.master], [], [], max(0.0, self.until - time.monotonic()))
+        if not ready:
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(0.5)
+            self.seen += os.read(self.master, 65536)
+            raise AssertionError(f"took too long: {self.seen.decode(errors='replace')}")
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # the other end is closed
+            data = b""
+        self.seen += data
+        return bool(data)
+
+    def expect(self, text: str) -> None:
+        while text.encode() not in self.seen:
+            assert self._read(), f"ended before it said {text!r}: {self.seen.decode(errors='replace')}"
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        self.output = self.seen.decode(errors="replace")
+        return self.process.wait()
+
+    def stderr(self) -> str:
+        return self.seen.decode(errors="replace")
+
+    def __exit__(self, kind, *exc) -> None:
+        super().__exit__(kind, *exc)
+        os.close(self.master)
 
 
 class _Timer:

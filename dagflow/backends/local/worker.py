@@ -25,6 +25,8 @@ from dagflow.work.program import Program
 from dagflow.work.sequential import Sequential
 from dagflow.work.threads import Threads
 
+DRIVER_GONE = 1
+"""The exit code of a worker that finds nobody at the other end: what it has started shall go too."""
 OOM_SCORE = b"500"
 """The system, when memory runs out, shall kill a worker rather than the driver."""
 
@@ -41,7 +43,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
     inbox = _Inbox(line)
     first = inbox.next()
     if first is None:
-        return 0
+        return DRIVER_GONE
     _, message, blobs = first
     try:
         program: Program = loads(blobs[0])
@@ -55,11 +57,14 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
     os.dup2(stderr_fd, 2)
     line.send(pack(0, ("up", os.getpid()), []))
     try:
-        host.serve(inbox)
+        asked = host.serve(inbox)
     except BaseException:
         line.still_own()
         raise
     line.still_own()
+    if not asked:
+        return DRIVER_GONE
+    host.close()
     _run_exit_functions()
     return 0
 
@@ -137,7 +142,7 @@ class _Line:
         try:
             send_blocking(self.sock, buffers)
         except OSError:
-            os._exit(0)  # the driver is gone, or this is a child of the worker
+            os._exit(DRIVER_GONE)
 
     def given(self) -> None:
         """Threads or an event loop have been given a job: no single task can be marked, but that there is one can."""
@@ -209,30 +214,29 @@ class _Alone:
         if answer.last:
             self.line.mark[ANSWERED] += 1
 
-    def serve(self, inbox: _Inbox) -> None:
-        """Jobs until the driver says stop, or is gone."""
+    def serve(self, inbox: _Inbox) -> bool:
+        """Jobs until the driver says stop (True), or is gone."""
         jobs = self.jobs
         while True:
             if jobs.ready():
                 jobs.turn()
                 if jobs.running is None:
                     self.line.mark[TOKEN] = 0  # whatever kills it now is nobody's doing
-                elif jobs.credit <= 0 and not self._take(inbox.next()):
-                    break
                 continue
-            if not self._take(inbox.next()):
-                break
-        jobs.runner.close()
+            frame = inbox.next()
+            if frame is None:
+                return False
+            token, message, blobs = frame
+            if message[0] == "job":
+                jobs.deliver(token, unpack_job(message, blobs))
+            elif message[0] == "grant":
+                jobs.grant(token, message[1], message[2])
+            else:
+                return True
 
-    def _take(self, frame: Any) -> bool:
-        if frame is None:
-            return False
-        token, message, blobs = frame
-        if message[0] == "job":
-            self.jobs.deliver(token, unpack_job(message, blobs))
-        elif message[0] == "grant":
-            self.jobs.grant(token, message[1], message[2])
-        return bool(message[0] != "stop")
+    def close(self) -> None:
+        """Close the function's instances."""
+        self.jobs.runner.close()
 
 
 def _end_with_a_traceback() -> None:
@@ -248,8 +252,8 @@ class _Shared:
         executor.fatal = _end_with_a_traceback
         self.line = line
 
-    def serve(self, inbox: _Inbox) -> None:
-        """Jobs until the driver says stop, or is gone."""
+    def serve(self, inbox: _Inbox) -> bool:
+        """Jobs until the driver says stop (True), or is gone."""
         while (frame := inbox.next()) is not None:
             token, message, blobs = frame
             if message[0] == "job":
@@ -258,5 +262,9 @@ class _Shared:
             elif message[0] == "grant":
                 self.executor.grant(token, message[1], message[2])
             else:
-                break
+                return True
+        return False
+
+    def close(self) -> None:
+        """End the threads or the loop, and close the function's instances."""
         self.executor.close()
