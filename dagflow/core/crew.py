@@ -84,8 +84,6 @@ class Crew(Answers):
             return
         error = ErrorRecord("died", "WorkerDied", event.cause, event.output)
         self._take_back(node, leases, event.running, error, may_retry=False)
-        if node.queued and not node.workers:
-            self._start_worker(node)
 
     def _take_back(
         self,
