@@ -280,6 +280,27 @@ class TestDeaths:
         assert inputs(play.job("a")) == ["z"]
         assert (play.outputs, fallen(play)) == (["X"], [1])
 
+    def test_nor_are_those_that_were_dropped(self):
+        play = leased("x", "y", "z")
+        job = play.job("a")
+        play.tell(part(job, {}, dropped=[0, 1]))
+        play.tell(lost(job))
+        assert inputs(play.job("a")) == ["z"]
+        play.work("a")
+        assert (play.counts("a"), play.finish) == ({"received": 4, "succeeded": 2, "dropped": 2}, "done")
+
+    def test_what_was_leased_together_of_several_payloads_comes_back_whole(self):
+        play = Play(Graph(wide("a")))
+        play.tell(ev.PauseAsked(True))
+        for values in ("xy", "z", "uv"):
+            play.give(*values)
+        play.tell(ev.PauseAsked(False))
+        job = play.job("a")
+        play.tell(part(job, {3: "u"}))
+        play.tell(ev.WorkerLost(job.worker, "was killed", (0, 0)))
+        assert inputs(play.job("a")) == ["x", "y", "z", "v"]
+        assert [high - low for _, low, high in play.job("a").job.pieces] == [2, 1, 1]
+
     def test_one_that_had_ended_is_not_to_blame(self):
         """The worker said what it was at before its last answer was read."""
         play = leased("x", "y")

@@ -59,6 +59,14 @@ def ended_twice(core):
     core.nodes[1].counts.succeeded += 9
 
 
+def failed_twice(core):
+    core.nodes[1].counts.failed += 9
+
+
+def dropped_twice(core):
+    core.nodes[1].counts.dropped += 9
+
+
 def a_fate_below_one(core):
     core.lineages.fates.live[2] = 0
 
@@ -82,6 +90,8 @@ BREAKING = {
     lease_of_other_tasks: "lease 2 miscounts its tasks",
     closed_with_members: "'w' is closed and still holds something",
     ended_twice: "'w' ended more tasks than it received",
+    failed_twice: "'w' ended more tasks than it received",
+    dropped_twice: "'w' ended more tasks than it received",
     a_fate_below_one: "a source task counts below one",
     more_ended_than_began: "more source tasks have ended than began",
     more_open_than_began: "more source tasks have ended than began",

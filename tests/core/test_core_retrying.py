@@ -51,6 +51,12 @@ class TestWaiting:
         for node in range(3):
             assert waiting.at_node.get(node, 0) == sum(puts[n][2] for n, at in left if at == node)
 
+    def test_those_that_are_due_together_come_in_the_order_they_went(self):
+        waiting, first, second = Waiting(), envelope(1), envelope(1)
+        waiting.put(1.0, 0, first)
+        waiting.put(1.0, 0, second)
+        assert [e is first for _, e in waiting.due(1.0)] == [True, False]
+
     def test_all_of_it_can_be_forgotten(self):
         waiting = Waiting()
         waiting.put(1.0, 0, envelope(2))

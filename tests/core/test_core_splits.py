@@ -44,6 +44,8 @@ class TestChildren:
         play.work("a")
         assert inputs(play.job("m")) == [["x0", "x1", "x2"]]
         assert play.counts("s") == {"received": 1, "succeeded": 1}
+        (ended,) = play.heard(do.TasksEnded, "s")
+        assert (ended.status, ended.count, ended.positions) == ("succeeded", 1, [0])
 
     def test_their_numbers_are_their_places_in_the_scope(self):
         play = splitting()
