@@ -27,10 +27,23 @@ def waiting_and_running(node: NodeSnapshot) -> tuple[int, int]:
     return node.queued + node.waiting + node.held + node.leased - running, running
 
 
+def working_seconds(snapshot: Snapshot) -> float:
+    """The seconds in which work could be done: without those of starting workers, and of pauses."""
+    return max(snapshot.elapsed - snapshot.load.starting - snapshot.load.paused, 1e-9)
+
+
 def limiting(snapshot: Snapshot) -> NodeSnapshot | None:
-    """The node that limits the run: the busiest one, the first of equals. None if even that one was mostly idle."""
-    nodes = snapshot.nodes
-    if not nodes:
-        return None
-    busiest = max(nodes, key=lambda node: busy_share(node, snapshot.elapsed))
-    return busiest if busy_share(busiest, snapshot.elapsed) >= LIMITING_LEAST else None
+    """The node that limits the run: the busiest one (or most held back by its rate limit), the first of equals.
+
+    None where even that one was mostly idle, or less busy than the source or the user was waited for. Why it limits,
+    and what would help, is for `dagflow.observe.verdict` to say.
+    """
+    span = working_seconds(snapshot)
+
+    def claim(node: NodeSnapshot) -> float:
+        return max(busy_share(node, span), node.throttled / span)
+
+    busiest = max(snapshot.nodes, key=claim, default=None)
+    load = snapshot.load
+    others = max(load.source, load.consumer, load.retries) / span
+    return busiest if busiest is not None and claim(busiest) >= max(LIMITING_LEAST, others) else None

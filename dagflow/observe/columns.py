@@ -11,7 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from dagflow.core.ids import Indices, Space
 
@@ -30,6 +30,8 @@ _LISTED, _PAIRED = 1, 2
 _SPACES_MOST: Final = 4096
 
 Lineage = tuple[int, ...]
+Column: TypeAlias = "array[float] | memoryview"
+"""Doubles."""
 Place = tuple[Any, Sequence[int]]
 """Where values lie: a payload, and the places in it."""
 
@@ -68,8 +70,8 @@ class Columns:
         space: Space,
         indices: Indices,
         arrived: float,
-        starts: array[float],
-        ends: array[float] | None,
+        starts: Column,
+        ends: Column | None,
         error: str | None = None,
         place: Place | None = None,
     ) -> None:
@@ -159,8 +161,8 @@ class _Chunk:
         space: Space,
         indices: Indices,
         arrived: float,
-        starts: array[float],
-        ends: array[float] | None,
+        starts: Column,
+        ends: Column | None,
         error: str | None,
         place: Place | None,
     ) -> None:
@@ -171,10 +173,10 @@ class _Chunk:
         if indices != run and list(indices) != list(run):
             how, first = _LISTED, len(self.listed)
             self.listed.extend(indices)
-        self.times.extend(starts)
+        self.times.frombytes(memoryview(starts).cast("B"))
         if ends is not None:
             how |= _PAIRED
-            self.times.extend(ends)
+            self.times.frombytes(memoryview(ends).cast("B"))
         if error is not None:
             self.errors[row] = error
             self.texts += len(error) + 100

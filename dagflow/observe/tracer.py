@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.core.commands import Lost, TaskFailed, TasksEnded
 from dagflow.core.ids import CLOSED, COPY, Segment
-from dagflow.observe.columns import DONE, DROPPED, FAILED, LOST, RETRIED, Columns, Entry, Lineage, Place
+from dagflow.observe.columns import DONE, DROPPED, FAILED, LOST, RETRIED, Column, Columns, Entry, Lineage, Place
 from dagflow.observe.text import MESSAGE_MOST, NAME_MOST, clean
 from dagflow.observe.trace import Hop, HopStatus, Trace, settle
 from dagflow.work.codec import open_values
@@ -246,7 +246,7 @@ class _Row:
             yield low, high, self.visit.arrived[at][1]
             low = high
 
-    def times(self, where: Sequence[int]) -> tuple[array[float], array[float] | None]:
+    def times(self, where: Sequence[int]) -> tuple[Column, Column | None]:
         """Starts and ends of the tasks at positions ``where``, as `Columns.add` takes them."""
         if self.visit is None:
             now = array("d", [self.now]) * len(where)
@@ -263,15 +263,10 @@ class _Row:
         return chosen, array("d", [starts[n + 1] for n in numbers] if ends is None else [ends[n] for n in numbers])
 
 
-def _doubles(column: Any) -> array[float]:
-    if isinstance(column, array):
-        return column
-    found = array("d")
-    if isinstance(column, bytes):
-        found.frombytes(column)
-    else:
-        found.extend(column)
-    return found
+def _doubles(column: Any) -> memoryview:
+    """A column of doubles, to be looked into without a copy."""
+    whole = column if isinstance(column, (bytes, array)) else array("d", column)
+    return memoryview(whole).cast("B").cast("d")  # type: ignore[return-value]
 
 
 def _order(lineage: Lineage) -> Lineage:

@@ -154,6 +154,7 @@ class World:
             worker.credit = SPLIT_CREDIT
             worker.answers = self._answers(worker, job)
         answer = next(worker.answers)
+        answer.seconds = 0.0  # how long it really took must not decide what happens next
         if answer.last:
             worker.answers = None
         elif answer.outputs and self.programs[worker.node].kind == "split":

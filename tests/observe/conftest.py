@@ -43,10 +43,14 @@ def on_terminal(monkeypatch):
 @pytest.fixture(autouse=True)
 def _no_threads_left():
     import threading
+    import time
 
     before = set(threading.enumerate())
     files = len(os.listdir("/proc/self/fd"))
     yield
+    until = time.monotonic() + 5
+    for thread in set(threading.enumerate()) - before:  # one that has just given its last answer needs a moment
+        thread.join(max(0.0, until - time.monotonic()))
     left = [t for t in threading.enumerate() if t not in before]
     assert not left, left
     assert len(os.listdir("/proc/self/fd")) <= files + 1  # pytest's capture may open one

@@ -174,7 +174,7 @@ def test_arrows_go_along_the_family(tmp_path):
         return next(
             (s["name"], s["args"]["trace_id"])
             for s in slices
-            if (s["pid"], s["tid"]) == (end["pid"], end["tid"]) and s["ts"] <= end["ts"] <= s["ts"] + s["dur"]
+            if (s["pid"], s["tid"]) == (end["pid"], end["tid"]) and s["ts"] <= end["ts"] <= s["ts"] + s["dur"] + 1e-6
         )
 
     arrows = {}

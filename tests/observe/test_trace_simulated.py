@@ -125,11 +125,11 @@ def splitters(run):
     return {node.name for node in run.world.plan.nodes if node.kind == "split"}
 
 
-@pytest.mark.parametrize("fraction", [0.5, 0.1])
+@pytest.mark.parametrize("fraction", [0.5, 0.2])
 def test_a_sample_tells_of_its_tasks_what_the_whole_does(fraction):
-    for seed in range(120):
+    for seed in range(25):
         graph, _, chance = made(seed)
-        tasks = [chance.randrange(1000) for _ in range(30)]
+        tasks = [chance.randrange(1000) for _ in range(10)]
         orders = random.Random(seed), random.Random(seed)
         whole, part = (
             Traced(graph, tasks, orders[0].randrange),
@@ -145,7 +145,7 @@ def test_a_sample_tells_of_its_tasks_what_the_whole_does(fraction):
             same = whole.traces().of_id(trace.trace_id)
             assert shape(trace) == shape(same), (seed, trace.trace_id)
         tops = [t for t in part.traces() if "w" not in t.trace_id]
-        assert len(tops) == len(sample.within(0, 30))
+        assert len(tops) == len(sample.within(0, 10))
 
 
 def shape(trace):
