@@ -24,7 +24,7 @@ ROOT = Space(None, -1, None, 0)
 
 def node_plan(index: int, name: str, *, taken_up: bool = False) -> NodePlan:
     return NodePlan(
-        index, name, "task_manager", "process", 1, 2, 0.1, 1.0, True, True, None, None, None, False, (OUT,),
+        index, name, "task_manager", "process", 1, 2, 0.1, 1.0, True, None, None, None, False, (OUT,),
         OUT if taken_up else None, None, -1, -1, frozenset(),
     )  # fmt: skip
 
