@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
-from dagflow.draw.faces import Pictured
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.case import Case, case_of
@@ -33,6 +32,7 @@ from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
 from dagflow.observe.tracer import Tracer
 from dagflow.observe.traces import NOT_TRACED, Traces
+from dagflow.observe.verdict import busy
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
@@ -43,6 +43,7 @@ from dagflow.work.outcome import open_error
 from dagflow.work.program import Program
 
 if TYPE_CHECKING:
+    from dagflow.busy import Busy
     from dagflow.core.commands import Fact
     from dagflow.core.ids import Segment
     from dagflow.draw.model import Picture
@@ -214,11 +215,8 @@ def open_run(graph: Graph, backend: str = "process", **options: Any) -> Run:
     return Run(graph, backend, _defaults(options))
 
 
-class Run(Watched, Pictured):
-    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels.
-
-    Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of now laid over.
-    """
+class Run(Watched):
+    """A live run that tasks are submitted to. Leaving its ``with`` block closes and waits; an exception cancels."""
 
     _live: _Live
 
@@ -234,12 +232,6 @@ class Run(Watched, Pictured):
         if not self._submissions.put(task):
             self._live.raise_if_broken()
             raise RunCancelled("the run takes no more tasks: it was closed or cancelled, or has ended")
-
-    def _picture(self) -> Picture:
-        from dagflow.draw.model import picture
-        from dagflow.draw.overlay import overlay_of
-
-        return picture(self._live.graph, overlay_of(self._live.plan, self.snapshot()))
 
     def _ipython_display_(self) -> None:
         if in_notebook():
@@ -482,12 +474,12 @@ class _Live:
             raise
         return result
 
-    def case(self) -> Case:
-        """What a verdict on the run as it is now is made of."""
+    def case(self, snapshot: Snapshot | None = None) -> Case:
+        """What a verdict on the run is made of, as ``snapshot`` has it, or as it is now."""
         scheduler = self.ring.scheduler
         return case_of(
             self.plan,
-            self.snapshot(),
+            snapshot or self.snapshot(),
             one_by_one=scheduler.one_by_one,
             in_process=self.ring.backend.shares_memory,
             most=scheduler.max_in_flight,
@@ -496,6 +488,18 @@ class _Live:
     def snapshot(self) -> Snapshot:
         """States and counts as they are now."""
         return self.ring.snapshot()
+
+    def now(self) -> tuple[Snapshot, Busy]:
+        """States and counts as they are now, and how busy the nodes are."""
+        snapshot = self.snapshot()
+        return snapshot, busy(self.case(snapshot))
+
+    def picture(self) -> Picture:
+        """The graph with the run as it is now laid over."""
+        from dagflow.draw.model import picture
+        from dagflow.draw.overlay import overlay_of
+
+        return picture(self.graph, overlay_of(self.plan, *self.now()))
 
     def traces(self) -> Traces:
         """The traces of the run as it is now; `ValueError` where it is not traced."""
@@ -528,8 +532,7 @@ def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
     if wanted and in_notebook():
         from dagflow.notebook import LiveView
 
-        ring = live.ring
-        view = LiveView(live.graph, live.plan, ring.snapshot, lambda kill: live.stop(kill=kill), blocks=blocks)
+        view = LiveView(live.graph, live.plan, live.now, lambda kill: live.stop(kill=kill), blocks=blocks)
         view.show()
         live.when_over(view.finish)
 

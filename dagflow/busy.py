@@ -1,23 +1,24 @@
-"""How busy the nodes of a run are, and which of them limits it: one answer for tables, pictures and words."""
+"""How busy the nodes of a run are, and which of them limits it: one answer for words, tables and pictures.
+
+What is said here is found by `dagflow.observe.verdict`, and shown by `dagflow.draw`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dagflow.protocols import NodeSnapshot, Snapshot
-
-LIMITING_LEAST: Final = 0.5
-"""A node that was idle for more than half of the run does not limit it: the source, its own start or the user does."""
+    from dagflow.protocols import NodeSnapshot
 
 
-def busy_share(node: NodeSnapshot, elapsed: float) -> float:
-    """The part of its workers' time that ``node`` spent in its function, 0 to 1: seconds / (elapsed x width).
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """By node number: ``shares``, the part of its workers' time, 0 to 1, that each node was busy while there was work
+    to do; ``limits``, the node that has too much to do, if that is what limits the run."""
 
-    ``elapsed``: seconds since the run began. Work that has not ended yet is not counted.
-    """
-    time = elapsed * node.width
-    return min(1.0, node.seconds / time) if time > 0 else 0.0
+    shares: tuple[float, ...]
+    limits: int | None = None
 
 
 def waiting_and_running(node: NodeSnapshot) -> tuple[int, int]:
@@ -25,25 +26,3 @@ def waiting_and_running(node: NodeSnapshot) -> tuple[int, int]:
     worker that has them already; and how many it works on."""
     running = min(node.leased, node.width)
     return node.queued + node.waiting + node.held + node.leased - running, running
-
-
-def working_seconds(snapshot: Snapshot) -> float:
-    """The seconds in which work could be done: without those of starting workers, and of pauses."""
-    return max(snapshot.elapsed - snapshot.load.starting - snapshot.load.paused, 1e-9)
-
-
-def limiting(snapshot: Snapshot) -> NodeSnapshot | None:
-    """The node that limits the run: the busiest one (or most held back by its rate limit), the first of equals.
-
-    None where even that one was mostly idle, or less busy than the source or the user was waited for. Why it limits,
-    and what would help, is for `dagflow.observe.verdict` to say.
-    """
-    span = working_seconds(snapshot)
-
-    def claim(node: NodeSnapshot) -> float:
-        return max(busy_share(node, span), node.throttled / span)
-
-    busiest = max(snapshot.nodes, key=claim, default=None)
-    load = snapshot.load
-    others = max(load.source, load.consumer, load.retries) / span
-    return busiest if busiest is not None and claim(busiest) >= max(LIMITING_LEAST, others) else None

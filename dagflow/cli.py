@@ -225,9 +225,7 @@ def _report(result: RunResult, out: Any, given: argparse.Namespace) -> int:
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
-    from dagflow.busy import busy_share, limiting
-
-    slowest = limiting(result.snapshot)
+    busy = result.busy()
     nodes = {
         node.name: {
             "received": node.received,
@@ -237,15 +235,16 @@ def _summary(result: RunResult) -> dict[str, Any]:
             "retried": node.retried,
             "duplicates": node.duplicates,
             "seconds": node.seconds,
-            "busy": busy_share(node, result.snapshot.elapsed),
+            "busy": share,
         }
-        for node in result.snapshot.nodes
+        for node, share in zip(result.snapshot.nodes, busy.shares, strict=True)
     }
     return {
         "tasks": len(result),
         "statuses": result.statuses(),
         "seconds": result.snapshot.elapsed,
-        "bottleneck": None if slowest is None else slowest.name,
+        "bottleneck": None if busy.limits is None else result.snapshot.nodes[busy.limits].name,
+        "explain": result.explain(),
         "nodes": nodes,
     }
 

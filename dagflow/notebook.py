@@ -29,6 +29,7 @@ from dagflow.draw.table import nodes_table
 from dagflow.draw.words import xml
 
 if TYPE_CHECKING:
+    from dagflow.busy import Busy
     from dagflow.graph.algebra import Graph
     from dagflow.graph.plan import Plan
     from dagflow.protocols import Snapshot
@@ -48,7 +49,7 @@ class LiveView:
 
     Args:
         graph, plan: what runs.
-        snapshot: how the run stands; called from the view's thread.
+        now: how the run stands, and how busy its nodes are; called from the view's thread.
         stop: stops the run; its argument says whether at once.
         blocks: whether the cell waits for the run, so that the kernel takes no other cell meanwhile.
     """
@@ -57,12 +58,12 @@ class LiveView:
         self,
         graph: Graph,
         plan: Plan,
-        snapshot: Callable[[], Snapshot],
+        now: Callable[[], tuple[Snapshot, Busy]],
         stop: Callable[[bool], None],
         *,
         blocks: bool,
     ) -> None:
-        self._graph, self._plan, self._snapshot, self._stop = graph, plan, snapshot, stop
+        self._graph, self._plan, self._now, self._stop = graph, plan, now, stop
         self._blocks = blocks
         self._layout: Layout | None = None
         self._over = threading.Event()
@@ -85,23 +86,23 @@ class LiveView:
     def shown(self, *, last: bool = False) -> dict[str, str]:
         """The view now, by MIME type. ``last``: as it shall be saved, with the picture as an image, which a page
         shows that trusts nobody."""
-        now = self._snapshot()
+        now, busy = self._now()
         if last:
             now = dataclasses.replace(now, state="finished")
-        drawn = picture(self._graph, overlay_of(self._plan, now))
+        drawn = picture(self._graph, overlay_of(self._plan, now, busy))
         if last:
-            return {"text/html": image(drawn, render(drawn)) + nodes_table(now), "text/plain": to_text(drawn)}
+            return {"text/html": image(drawn, render(drawn)) + nodes_table(now, busy), "text/plain": to_text(drawn)}
         if self._layout is None:
             self._layout = self._still()
         hint = " (interrupt the kernel to stop)" if self._blocks and self._button is None else ""
         svg = render(dataclasses.replace(drawn, caption=""), self._layout)
-        html = f"<p><b>{xml(drawn.caption)}</b>{hint}</p>{svg}{nodes_table(now)}"
+        html = f"<p><b>{xml(drawn.caption)}</b>{hint}</p>{svg}{nodes_table(now, busy)}"
         return {"text/html": html, "text/plain": drawn.caption}
 
     def _still(self) -> Layout:
         """A layout with room for what the numbers will become."""
         names = self._graph.names.values()
-        counts = dict.fromkeys(overlay_of(self._plan, self._snapshot()).counts, _MOST)
+        counts = dict.fromkeys(overlay_of(self._plan, *self._now()).counts, _MOST)
         return lay_out(picture(self._graph, Overlay(dict.fromkeys(names, _WIDEST), counts)))
 
     def _follow(self) -> None:

@@ -20,7 +20,7 @@ from dagflow.observe.case import case_of
 from dagflow.observe.export import export
 from dagflow.observe.text import describe
 from dagflow.observe.traces import NOT_TRACED, Traces
-from dagflow.observe.verdict import verdict
+from dagflow.observe.verdict import busy, verdict
 from dagflow.work.canonical import content_key
 from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
@@ -28,6 +28,7 @@ from dagflow.work.outcome import open_error
 if TYPE_CHECKING:
     import os
 
+    from dagflow.busy import Busy
     from dagflow.core.inbox import Counts
     from dagflow.draw.model import Picture
     from dagflow.graph.algebra import Graph
@@ -432,6 +433,10 @@ class RunResult(Pictured):
         found: Counter[Status] = Counter(o.status for o in self.outcomes)
         return dict(found)
 
+    def busy(self) -> Busy:
+        """How busy each node was, in the order of ``snapshot.nodes``, and which of them limits the run, if one does."""
+        return busy(self._case)
+
     def explain(self) -> str:
         """The verdict: its first line says what limits the run and why, the next what more workers would bring."""
         return verdict(self._case)
@@ -442,13 +447,13 @@ class RunResult(Pictured):
 
         text = summary_of(self)
         below = text.splitlines()[len(self.snapshot.nodes) + 1 :]
-        return Summary.of(text, nodes_table(self.snapshot) + paragraphs(below))
+        return Summary.of(text, nodes_table(self.snapshot, self.busy()) + paragraphs(below))
 
     def _picture(self) -> Picture:
         from dagflow.draw.model import picture
         from dagflow.draw.overlay import overlay_of
 
-        return picture(self.graph, overlay_of(self._plan, self.snapshot, self.statuses()))
+        return picture(self.graph, overlay_of(self._plan, self.snapshot, self.busy(), self.statuses()))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         from dagflow.draw.table import failures_list, nodes_table
@@ -456,7 +461,7 @@ class RunResult(Pictured):
         bundle = super()._repr_mimebundle_()
         errors = [(o.task, o.error) for o in self.outcomes if o.error is not None]
         told = [(describe(task), describe(error)) for task, error in errors[:_ERRORS_SHOWN]]
-        bundle["text/html"] += nodes_table(self.snapshot) + failures_list(told, len(errors) - len(told))
+        bundle["text/html"] += nodes_table(self.snapshot, self.busy()) + failures_list(told, len(errors) - len(told))
         bundle["text/plain"] += f"\n\n{self.summary()}"
         return bundle
 

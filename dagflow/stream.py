@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dagflow.draw.faces import Pictured
 from dagflow.observe.export import export
 from dagflow.observe.verdict import verdict
 from dagflow.result import task_key
@@ -14,6 +15,7 @@ from dagflow.sink import StreamItem
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
+    from dagflow.draw.model import Picture
     from dagflow.observe.case import Case
     from dagflow.observe.trace import Trace
     from dagflow.observe.traces import Traces
@@ -27,6 +29,7 @@ class Live(Protocol):
     """
 
     def case(self) -> Case: ...
+    def picture(self) -> Picture: ...
     def snapshot(self) -> Snapshot: ...
     def traces(self) -> Traces: ...
     def abandon(self) -> None: ...
@@ -34,14 +37,20 @@ class Live(Protocol):
     forgotten: bool
 
 
-class Watched:
-    """What can be asked of a run that gives its outputs as they come."""
+class Watched(Pictured):
+    """What can be asked of a run that gives its outputs as they come.
+
+    Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of now laid over.
+    """
 
     _live: Live
 
     def snapshot(self) -> Snapshot:
         """States and counts as they are now."""
         return self._live.snapshot()
+
+    def _picture(self) -> Picture:
+        return self._live.picture()
 
     def explain(self) -> str:
         """The verdict on the run so far, as `RunResult.explain` gives it."""

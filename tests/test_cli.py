@@ -284,7 +284,7 @@ def test_the_summary_as_json(folder: Path) -> None:
     assert summary["tasks"] == 2
     assert summary["statuses"] == {"done": 2}
     assert summary["nodes"]["half"]["succeeded"] == 2
-    assert set(summary) == {"tasks", "statuses", "seconds", "bottleneck", "nodes"}
+    assert set(summary) == {"tasks", "statuses", "seconds", "bottleneck", "explain", "nodes"}
     assert "2 done" in (folder / "run.svg").read_text(encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ What a kernel sends is checked in ``test_notebook_live``; here is checked what a
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -186,9 +187,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"))
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path)
     try:
         made.start()
         yield made
@@ -231,7 +232,7 @@ def test_pictures_are_seen_in_a_notebook_that_is_not_trusted(lab: Lab) -> None:
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("from dagflow import Graph, TaskManager\nGraph(TaskManager(abs))")]
     )
-    nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
+    asyncio.run(nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").async_execute())
     nbformat.write(notebook, lab.folder / "work" / "theirs.ipynb")
     lab.open("theirs.ipynb")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagflow.busy import busy_share, limiting, waiting_and_running
+from dagflow.busy import Busy, waiting_and_running
 from dagflow.draw.model import OTHERWISE, Laid, Overlay, label_of
 from dagflow.graph.marks import DROP
 
@@ -15,32 +15,31 @@ if TYPE_CHECKING:
     from dagflow.protocols import NodeSnapshot, Snapshot
 
 
-def overlay_of(plan: Plan, snapshot: Snapshot, ends: Mapping[Any, int] | None = None) -> Overlay:
+def overlay_of(plan: Plan, snapshot: Snapshot, busy: Busy, ends: Mapping[Any, int] | None = None) -> Overlay:
     """What ``snapshot`` lays over the picture of the graph that ``plan`` was made of.
 
     ``ends``: how many source tasks ended how, where that is known.
     """
-    slowest = limiting(snapshot)
-    nodes = {node.name: laid(node, snapshot, limits=node is slowest) for node in snapshot.nodes}
+    over = snapshot.state == "finished"
+    nodes: dict[str, Laid] = {}
     counts: dict[tuple[str, str, str], int] = {}
-    for node, now in zip(plan.nodes, snapshot.nodes, strict=True):
-        for key, number in _sent(plan, node, now):
-            counts[key] = counts.get(key, 0) + number
+    for number, (node, now) in enumerate(zip(plan.nodes, snapshot.nodes, strict=True)):
+        nodes[now.name] = laid(now, busy.shares[number], limits=number == busy.limits, over=over)
+        for key, count in _sent(plan, node, now):
+            counts[key] = counts.get(key, 0) + count
     return Overlay(nodes, counts, caption(snapshot, ends))
 
 
-def laid(node: NodeSnapshot, snapshot: Snapshot, *, limits: bool) -> Laid:
-    """What stands on one node."""
-    share = busy_share(node, snapshot.elapsed)
+def laid(node: NodeSnapshot, share: float, *, limits: bool, over: bool) -> Laid:
+    """What stands on one node. ``over``: the run has ended."""
     lines = [f"{node.succeeded:,} done, {share:.0%} busy"]
-    if snapshot.state != "finished":
+    if not over:
         waiting, running = waiting_and_running(node)
         lines.append(f"{waiting:,} waiting, {running:,} running")
     elif node.dropped or node.retried:
         more = ((node.dropped, "dropped"), (node.retried, "retried"))
         lines.append(", ".join(f"{count:,} {word}" for count, word in more if count))
-    alarm = f"{node.failed:,} failed" if node.failed else ""
-    return Laid(tuple(lines), alarm, share, limits)
+    return Laid(tuple(lines), f"{node.failed:,} failed" if node.failed else "", share, limits)
 
 
 def caption(snapshot: Snapshot, ends: Mapping[Any, int] | None = None) -> str:

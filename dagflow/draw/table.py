@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dagflow.busy import busy_share, limiting, waiting_and_running
+from dagflow.busy import Busy, waiting_and_running
 from dagflow.draw.colours import ALARM, heat
 from dagflow.draw.model import LIMITING
 from dagflow.draw.words import cut, visible, xml
@@ -18,24 +18,23 @@ _TEXT_MOST: Final = 200
 _STATES: Final = {"open": "open", "draining": "ending", "flushing": "ending", "closed": "ended"}
 
 
-def nodes_table(snapshot: Snapshot) -> str:
+def nodes_table(snapshot: Snapshot, busy: Busy) -> str:
     """A row a node, as HTML: what became of its tasks; while the run goes on, what it has to do."""
-    slowest = limiting(snapshot)
     over = snapshot.state == "finished"
     head = ["node", "received", "done", "failed", "dropped", "retried"]
     head += ["seconds", "tasks/s", "busy"] if over else ["waiting", "running", "busy", "state"]
     rows = []
-    for node in snapshot.nodes:
+    for number, node in enumerate(snapshot.nodes):
         cells = [
-            _name(node.name, limits=node is slowest),
+            _name(node.name, limits=number == busy.limits),
             f"{node.received:,}",
             f"{node.succeeded:,}",
             f'<b style="color:{ALARM}">{node.failed:,}</b>' if node.failed else "0",
             f"{node.dropped:,}",
             f"{node.retried:,}",
         ]
-        busy = _busy(busy_share(node, snapshot.elapsed))
-        rows.append([*cells, *(_spent(node, busy) if over else _at_hand(node, busy, snapshot))])
+        share = _busy(busy.shares[number])
+        rows.append([*cells, *(_spent(node, share) if over else _at_hand(node, share, snapshot))])
     return table(head, rows)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from dagflow.busy import working_seconds
 from dagflow.observe.text import NAME_MOST, clean
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def case_of(
 ) -> Case:
     """What is known of a run. ``in_process``: nodes that are not in process mode work in the driver's process."""
     load = snapshot.load
-    span = working_seconds(snapshot)
+    span = max(snapshot.elapsed - load.starting - load.paused, 1e-9)
     nodes = zip(plan.nodes, snapshot.nodes, strict=True)
     used = load.driver + sum(now.cpu + now.stalled for now in snapshot.nodes)
     return Case(

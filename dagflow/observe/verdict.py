@@ -8,8 +8,9 @@ more workers there the run gets faster until the part with the next largest shar
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
+from dagflow.busy import Busy
 from dagflow.observe.case import Case, Part
 from dagflow.observe.trace import seconds
 
@@ -23,21 +24,40 @@ MANY: Final = 1000
 """With fewer tasks than this, dagflow's own work is what it takes to begin and to end."""
 NOTHING: Final = "More workers would bring nothing:"
 
-Words = tuple[str, str]
-"""What limits and why, and what can be done."""
+
+class Words(NamedTuple):
+    """What limits and why, and what can be done. ``part``: the node that has too much to do, if that is what limits."""
+
+    first: str
+    then: str
+    part: Part | None = None
 
 
 def verdict(case: Case) -> str:
     """The words. The first line says what limits the run and why, the next one what more workers would bring."""
-    parts = [part for part in case.parts if part.tasks]
-    if not parts:
+    found = _found(case)
+    if found is None:
         return "nothing limits the run: no node has ended a task"
-    busiest = max(parts, key=Part.least)
-    found = _of_one_thread(case, parts) if case.one_by_one else None
-    lines = list(found or _of_others(case, parts, busiest) or _of_node(case, parts, busiest))
+    lines = [found.first, found.then]
     if case.starting > HALF * case.span:
         lines.append(f"Before that, starting the workers took {seconds(case.starting)}.")
     return "\n".join(lines)
+
+
+def busy(case: Case) -> Busy:
+    """The same for a picture: how busy each node was, and which one the verdict says limits the run."""
+    found = _found(case)
+    limits = None if found is None or found.part is None else case.parts.index(found.part)
+    return Busy(tuple(_share(part, case) for part in case.parts), limits)
+
+
+def _found(case: Case) -> Words | None:
+    parts = [part for part in case.parts if part.tasks]
+    if not parts:
+        return None
+    busiest = max(parts, key=Part.least)
+    found = _of_one_thread(case, parts) if case.one_by_one else None
+    return found or _of_others(case, parts, busiest) or _of_node(case, parts, busiest)
 
 
 def _share(part: Part, case: Case) -> float:
@@ -58,8 +78,9 @@ def _of_one_thread(case: Case, parts: list[Part]) -> Words | None:
     first = f"{busiest.name!r} limits the run: of all the time, in which one task at a time runs, it took {share:.0%}."
     gain = sum(part.work for part in parts) / max(part.least() for part in parts)
     if gain < LITTLE:
-        return first, "Other backends run the nodes side by side, which brings little unless this one has more workers."
-    return first, f"Other backends run the nodes side by side: up to about {gain:.1f} times as fast."
+        little = "Other backends run the nodes side by side, which brings little unless this one has more workers."
+        return Words(first, little, busiest)
+    return Words(first, f"Other backends run the nodes side by side: up to about {gain:.1f} times as fast.", busiest)
 
 
 # -- where it is not a node's work ---------------------------------------------------------------------------
@@ -93,10 +114,8 @@ def _own_work(case: Case, parts: list[Part]) -> float:
 
 def _said(case: Case, busiest: Part, what: str, share: float, why: str, instead: str) -> Words:
     """That something else than a node limits the run."""
-    return (
-        f"{what} limits the run: {share:.0%} of the time {why}; the busiest node, {_busy(busiest, case)}.",
-        f"{NOTHING} {instead}.",
-    )
+    first = f"{what} limits the run: {share:.0%} of the time {why}; the busiest node, {_busy(busiest, case)}."
+    return Words(first, f"{NOTHING} {instead}.")
 
 
 def _consumer(case: Case, parts: list[Part], busiest: Part) -> Words:
@@ -131,8 +150,10 @@ def _rate(case: Case, parts: list[Part], held: Part) -> Words:
     following = max(parts, key=Part.least)
     gain = case.span / max(following.least(), 1e-9)
     if gain < LITTLE:
-        return first, f"{NOTHING} and without that limit {following.name!r} limits the run nearly as much."
-    return first, f"{NOTHING} a higher rate_limit would, up to {_times(gain)}; then {following.name!r} limits it."
+        then = f"{NOTHING} and without that limit {following.name!r} limits the run nearly as much."
+    else:
+        then = f"{NOTHING} a higher rate_limit would, up to {_times(gain)}; then {following.name!r} limits it."
+    return Words(first, then, held)
 
 
 def _bookkeeping(case: Case, parts: list[Part], busiest: Part) -> Words:
@@ -143,7 +164,7 @@ def _bookkeeping(case: Case, parts: list[Part], busiest: Part) -> Words:
         f"dagflow's own work limits the run: {case.ring:.0%} of the time its thread was busy, with {most.tasks:,} "
         f"tasks through {most.name!r} alone, of {seconds(most.work / most.tasks)} each."
     )
-    return first, f"{NOTHING} put more into one task, or join nodes that follow each other into one function."
+    return Words(first, f"{NOTHING} put more into one task, or join nodes that follow each other into one function.")
 
 
 # -- where it is -------------------------------------------------------------------------------------------
@@ -161,9 +182,9 @@ def _of_node(case: Case, parts: list[Part], busiest: Part) -> Words:
         some, many = f"{busiest.work / case.span:.1f}", busiest.width
         had = f"{some} of its {many} workers had a task on average" if many > 1 else f"it was busy {share:.0%} of it"
         first = f"{busiest.name!r} limits the run, though no node was busy for most of the time: {had}."
-        return first, f"{NOTHING} there were too few tasks at once to keep them busy."
+        return Words(first, f"{NOTHING} there were too few tasks at once to keep them busy.")
     first = f"{busiest.name!r} limits the run: {_workers(busiest)} busy {share:.0%} of the time.{_queue(busiest)}"
-    return first, _more(case, parts, busiest)
+    return Words(first, _more(case, parts, busiest), busiest)
 
 
 def _interpreter(case: Case, heaviest: Part) -> Words:
@@ -174,8 +195,9 @@ def _interpreter(case: Case, heaviest: Part) -> Words:
     )
     why = "More threads would bring little, since Python runs one at a time in a process:"
     if heaviest.function < TINY * heaviest.tasks:
-        return first, f"{why} put more into one task than {seconds(heaviest.function / heaviest.tasks)}, or join nodes."
-    return first, f'{why} execution_mode="process" gives the node processes of its own.'
+        each = seconds(heaviest.function / heaviest.tasks)
+        return Words(first, f"{why} put more into one task than {each}, or join nodes.", heaviest)
+    return Words(first, f'{why} execution_mode="process" gives the node processes of its own.', heaviest)
 
 
 def _workers(part: Part) -> str:
@@ -202,12 +224,13 @@ def _machine(case: Case, parts: list[Part], busiest: Part) -> Words:
     )
     cpu, function = sum(part.cpu for part in parts), sum(min(part.function, part.cpu) for part in parts)
     if function >= HALF * cpu:
-        return first, f"{NOTHING} make its function cheaper, or use a machine with more processors."
+        return Words(first, f"{NOTHING} make its function cheaper, or use a machine with more processors.", heaviest)
     most = max(parts, key=lambda part: part.tasks)
-    return first, (
+    then = (
         f"{NOTHING} {1 - function / cpu:.0%} of the workers' time went into moving tasks, {most.tasks:,} through "
         f"{most.name!r} alone. Put more into one task, or join nodes that follow each other into one function."
     )
+    return Words(first, then, heaviest)
 
 
 def _more(case: Case, parts: list[Part], busiest: Part) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html.parser
 import random
 import re
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagflow.busy import busy_share, limiting
+from dagflow.busy import Busy
 from dagflow.draw.model import picture
 from dagflow.draw.overlay import overlay_of
 from dagflow.graph.algebra import Graph
@@ -24,7 +23,8 @@ from dagflow.graph.merger import Merger
 from dagflow.graph.router import Router
 from dagflow.graph.splitter import Splitter
 from dagflow.graph.task_manager import TaskManager
-from dagflow.protocols import NodeSnapshot, Snapshot
+from dagflow.observe.case import Case, Part
+from dagflow.observe.verdict import busy, verdict
 from dagflow.testing.graphs import random_graph
 from dagflow.testing.simulate import simulate
 
@@ -86,45 +86,54 @@ def test_what_arrives_is_what_was_sent(seed: int, deaths: int) -> None:
     arrived = dict.fromkeys((node.name for node in nodes), 0)
     for target in plan.source.targets:
         arrived[nodes[target].name] += result.snapshot.admitted
-    for (_, _, target), count in overlay_of(plan, result.snapshot).counts.items():
+    for (_, _, target), count in overlay_of(plan, result.snapshot, result.busy()).counts.items():
         if target != "DROP":
             arrived[target] += count
     assert arrived == {node.name: node.received for node in nodes}
 
 
-def node(name: str, seconds: float, width: int = 1, **more: Any) -> NodeSnapshot:
-    zeros = {field.name: 0 for field in dataclasses.fields(NodeSnapshot) if field.name not in ("width", "sent")}
-    given = {**zeros, "name": name, "kind": "task", "phase": "closed", "seconds": seconds, "width": width}
-    return NodeSnapshot(**{**given, **more})
+def slow(number: int) -> int:
+    return sum(step % 7 for step in range(100_000)) * 0 + number
 
 
-def snapshot(*nodes: NodeSnapshot, elapsed: float = 10.0, state: Any = "finished") -> Snapshot:
-    return Snapshot(nodes, 5, 3, False, state, elapsed, 0, 0)
+def marked(svg: str) -> list[str | None]:
+    return [g.get("data-node") for g in ET.fromstring(svg).iter(f"{SVG}g") if g.get("data-limiting")]
 
 
-def test_the_busiest_node_limits_the_run() -> None:
-    fast, slow, wide = node("fast", 2.0), node("slow", 9.0), node("wide", 30.0, width=8)
-    assert busy_share(wide, 10.0) == 0.375
-    assert limiting(snapshot(fast, slow, wide)) is slow
-    assert limiting(snapshot(fast, wide)) is None  # both were idle most of the time: something else is slow
-    assert limiting(snapshot()) is None
-    assert busy_share(slow, 0.0) == 0.0
-    assert busy_share(node("a", 30.0), 10.0) == 1.0
-
-
-def test_the_bottleneck_is_marked_in_pictures_and_tables() -> None:
-    def slow(number: int) -> int:
-        return sum(step % 7 for step in range(200_000)) * 0 + number
-
+@pytest.mark.parametrize("backend", ["serial", "thread", "process"])
+def test_the_bottleneck_is_marked_in_pictures_and_tables(backend: str) -> None:
     graph = TaskManager(abs, name="fast") >> TaskManager(slow, name="slow")
-    result = graph.run(range(20), "serial")
-    root = ET.fromstring(result.to_svg())
-    marked = [g.get("data-node") for g in root.iter(f"{SVG}g") if g.get("data-limiting")]
-    assert marked == ["slow"]
-    shares = {g.get("data-node"): float(g.get("data-busy") or 0) for g in root.iter(f"{SVG}g") if g.get("data-busy")}
+    result = graph.run(range(60), backend)
+    assert result.explain().startswith("'slow' limits the run")
+    assert marked(result.to_svg()) == ["slow"]
+    shares = dict(zip(("fast", "slow"), result.busy().shares, strict=True))
     assert shares["slow"] > 0.5 > shares["fast"]
+    assert f"{shares['slow']:.0%} busy" in result.to_svg()
     for shown in (result.to_text(), result.to_mermaid(), result.to_dot(), result.summary()._repr_html_()):
         assert shown.count("bottleneck") == 1
+
+
+def case(*parts: tuple[str, float, int], span: float = 10.0, **more: Any) -> Case:
+    return Case(tuple(Part(name, "process", width, 50, work) for name, work, width in parts), span, **more)
+
+
+def test_what_is_marked_is_what_the_words_name() -> None:
+    both = case(("fast", 2.0, 1), ("slow", 9.0, 1), ("wide", 30.0, 8))
+    assert busy(both) == Busy((0.2, 0.9, 0.375), 1)
+    assert verdict(both).startswith("'slow' limits the run")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (case(("a", 3.0, 1), ("b", 4.0, 1)), "though no node was busy for most of the time"),
+        (case(("a", 6.0, 1), source=0.9), "the source of the tasks limits the run"),
+        (case(), "nothing limits the run"),
+    ],
+)
+def test_nothing_is_marked_where_no_node_has_too_much_to_do(given: Case, says: str) -> None:
+    assert says in verdict(given)
+    assert busy(given).limits is None
 
 
 def test_the_faces_of_a_result(tmp_path: Path) -> None:
