@@ -29,7 +29,9 @@ STALL_SECONDS: Final = 5.0
 HANDLING_SECONDS: Final = 10.0
 """Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
 LEAVING_CUT: Final = 1024
-"""How many children go into one payload where they leave the graph."""
+"""How many children go into one payload where they leave the graph, if they are small."""
+LEAVING_CUT_FIRST: Final = 16
+"""The same while it is not known how large they are."""
 
 
 class Crew(Answers):
@@ -317,7 +319,7 @@ class Crew(Answers):
     def _cuts(self, node: Inbox) -> dict[int, int]:
         """How many values to put in one payload, by port."""
         return {
-            port.index: min((self._cut(self.nodes[t]) for t in port.targets), default=LEAVING_CUT)
+            port.index: min((self._cut(self.nodes[t]) for t in port.targets), default=_leaving_cut(node))
             for port in node.plan.ports
         }
 
@@ -336,6 +338,13 @@ class Crew(Answers):
                 self._out.append(do.Grant(lease.worker, token, lease.owed, min(self._cuts(node).values())))
                 lease.owed = 0
                 self._blocked_splits.discard(token)
+
+
+def _leaving_cut(node: Inbox) -> int:
+    """How many children to put in one payload where they leave the graph."""
+    if node.out_bytes is None:
+        return LEAVING_CUT_FIRST
+    return max(1, min(LEAVING_CUT, int(ENVELOPE_BYTES / max(node.out_bytes, 1.0))))
 
 
 def _halves(suspects: list[tuple[Lease, int]]) -> list[list[tuple[Lease, int]]]:

@@ -42,6 +42,7 @@ class Flow(State):
         number = node.index
         count = count_of(segments)
         node.sent[port.index] += count
+        node.learn_size(payload.size / payload.count)
         if port.exit:
             self._out.append(do.Output(number, segments, payload, low, count))
             if self.sink_room is not None:

@@ -15,6 +15,8 @@ ENVELOPE_SECONDS: Final = 0.010
 """Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair."""
 ENVELOPE_TASKS: Final = 4096
 ENVELOPE_BYTES: Final = 256 * 1024
+LEASE_BYTES: Final = 1024 * 1024
+"""What the values of a lease, and what comes of them, may take: all workers may have that at the same time."""
 GROWTH: Final = 8
 """An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
 PREFETCH_SECONDS: Final = 0.050
@@ -78,7 +80,8 @@ class Inbox:
         self.seconds = self.cpu = self.stalled = 0.0
         self.cost: float | None = None
         self.reach = 1
-        self.value_bytes: float | None = None
+        self.value_bytes: float | None = None  # of what comes in, about, a value
+        self.out_bytes: float | None = None  # of what goes out
         self.workers: dict[int, WorkerState] = {}
         self.failed_starts = 0
         self.dedup = Dedup() if plan.deduplicate else None
@@ -154,6 +157,11 @@ class Inbox:
             best = 1
         else:
             best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
+            size = self.value_bytes or 0.0
+            if self.plan.kind != "split":  # whose children are held back while it runs
+                size = max(size, self.out_bytes or 0.0)
+            if size:
+                best = min(best, int(LEASE_BYTES / size))
         return max(1, best, self.unit)
 
     def capacity(self) -> int:
@@ -163,6 +171,10 @@ class Inbox:
     def cut(self) -> int:
         """How many values those that feed it should put in one payload."""
         return max(1, min(4 * self.want(), ENVELOPE_TASKS)) if self.lanes == 1 else 64
+
+    def learn_size(self, size: float) -> None:
+        """Take in that values which it gave took ``size`` bytes each."""
+        self.out_bytes = size if self.out_bytes is None else 0.75 * self.out_bytes + 0.25 * size
 
     def learn(self, count: int, seconds: float) -> None:
         """Take in that the ``count`` tasks of a lease took ``seconds`` of a worker's time."""
