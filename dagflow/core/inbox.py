@@ -15,6 +15,9 @@ ENVELOPE_SECONDS: Final = 0.010
 """Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair."""
 ENVELOPE_TASKS: Final = 4096
 ENVELOPE_BYTES: Final = 256 * 1024
+LEASE_BYTES: Final = 1 << 20
+CHANNEL_BYTES: Final = 4 << 20
+"""What the values queued at a node should take: enough to keep its workers busy while they still lie in a cache."""
 GROWTH: Final = 8
 """An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
 PREFETCH_SECONDS: Final = 0.050
@@ -137,11 +140,16 @@ class Inbox:
             best = 1
         else:
             best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
+        if self.value_bytes and best * self.value_bytes > LEASE_BYTES:
+            best = int(LEASE_BYTES / self.value_bytes)
         return max(1, best, self.plan.batch_size or 1)
 
     def capacity(self) -> int:
         """How many tasks may wait in its queue before those that feed it are held back."""
-        return max(64, 4 * self.want() * self.slots, 2 * self.lanes)
+        tasks = max(64, 4 * self.want() * self.slots, 2 * self.lanes)
+        if self.value_bytes and tasks * self.value_bytes > CHANNEL_BYTES:
+            tasks = max(2 * self.slots * self.lanes, int(CHANNEL_BYTES / self.value_bytes), self.plan.batch_size or 1)
+        return tasks
 
     def cut(self) -> int:
         """How many values those that feed it should put in one payload."""

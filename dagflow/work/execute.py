@@ -24,6 +24,7 @@ from dagflow.work.values import copied, live
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Job
+    from dagflow.work.codec import Store
     from dagflow.work.program import Program
 
 Failures = list[tuple[int, BaseException]]
@@ -36,16 +37,24 @@ FLUSH_SECONDS = 0.005
 class Runner:
     """A node's function, ready to be called. One per worker; in thread mode the threads share it.
 
-    ``seal``: values leave this process. ``mark``: a page of shared memory (as a memoryview of 64-bit numbers:
-    token, position, nanoseconds) that says which task is running, readable after this process has died.
+    ``seal``: values leave this process, large ones by way of ``store`` where there is one. ``mark``: a page of
+    shared memory (as a memoryview of 64-bit numbers: token, position, nanoseconds) that says which
+    task is running, readable after this process has died.
     ``interrupts``: this is the user's own thread, where Ctrl-C is theirs and not a task's failure.
     """
 
     def __init__(
-        self, program: Program, *, seal: bool, mark: memoryview | None = None, interrupts: bool = False
+        self,
+        program: Program,
+        *,
+        seal: bool,
+        mark: memoryview | None = None,
+        interrupts: bool = False,
+        store: Store | None = None,
     ) -> None:
         self.program = program
         self.seals = seal
+        self.store = store
         self.mark = mark
         self.interrupts = interrupts
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
@@ -86,7 +95,7 @@ class Runner:
     def pack(self, values: list[Any], port: int = -1) -> tuple[Any, list[tuple[int, PayloadError]]]:
         """Values on their way out by ``port``: sealed, or live with a copy for each further node."""
         if self.seals:
-            return seal(values)
+            return seal(values, self.store)
         return live(values, self.program.fan[port] if port >= 0 else 1), []
 
     def failed(self, error: BaseException, position: int) -> tuple[int, ErrorRecord, bool]:

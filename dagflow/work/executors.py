@@ -310,7 +310,9 @@ class _Slot:
         if not makes_instances(self.pool.program.func):
             return self.pool.runner
         if self.own is None:
-            self.own = self.pool.spare or Runner(self.pool.program, seal=self.pool.runner.seals)
+            self.own = self.pool.spare or Runner(
+                self.pool.program, seal=self.pool.runner.seals, store=self.pool.runner.store
+            )
             self.own.cuts = self.pool.runner.cuts
             self.pool.spare = None
         return self.own

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.backends.local import zygote
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
+from dagflow.backends.local.segments import Segments
 from dagflow.backends.local.wire import READ_MOST, Reader, WireError, Writer, pack
 from dagflow.core.events import Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
-from dagflow.work.codec import dumps
+from dagflow.work.codec import LARGE, dumps
 from dagflow.work.execute import UNKNOWN
 from dagflow.work.outcome import capture
 
@@ -85,6 +86,7 @@ class Pool:
         self.leaving: dict[int, _Worker] = {}
         self.ended: dict[int, int] = {}
         self.buffer = bytearray(READ_MOST)
+        self.segments = Segments()
         self.control_in = bytearray()
         self.control, self.process = self._start_zygote()
         mailbox.selector.register(self.control, selectors.EVENT_READ, self._from_zygote)
@@ -157,11 +159,15 @@ class Pool:
             self._refuse(worker, token, [(p, program) for p in range(job.count)], job)
             return
         try:
-            message, blobs = pack_job(job)
+            message, load = pack_job(job, self.segments.store)
         except Unsendable as unsendable:
             self._refuse(worker, token, unsendable.bad, job)
             return
-        self._send(worker, pack(token, message, blobs))
+        for segment in load.segments:
+            fd = self.segments.deliver(number, segment)
+            if fd is not None:
+                self._send(worker, pack(0, ("segments", [segment], []), []), [fd])
+        self._send(worker, pack(token, message, load.blobs))
 
     def grant(self, number: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
@@ -207,6 +213,7 @@ class Pool:
                 key.data(mask)
         for worker in self.leaving.values():
             self._forget(worker)
+        self.segments.close()
         self.mailbox.selector.unregister(self.control)
         self.mailbox.deadlines.remove(self._next_deadline)
         self.control.close()
@@ -241,8 +248,8 @@ class Pool:
         answer.returned = [p for p in range(job.count) if p not in errors]
         self.mailbox.post(answer)
 
-    def _send(self, worker: _Worker, buffers: list[bytes]) -> None:
-        worker.writer.put(buffers)
+    def _send(self, worker: _Worker, buffers: list[bytes], fds: list[int] | None = None) -> None:
+        worker.writer.put(buffers, fds)
         self._flush(worker)
 
     def _flush(self, worker: _Worker) -> None:
@@ -292,13 +299,31 @@ class Pool:
         if worker.stopping:
             return
         if message[0] == "answer":
-            self.mailbox.post(unpack_answer(worker.number, token, message, blobs))
+            try:
+                self.mailbox.post(unpack_answer(worker.number, token, message, blobs, self.segments))
+            except ValueError:  # it wrote where it must not
+                self._kill(worker)
+                return
+            self._supply(worker, message, blobs)
+        elif message[0] == "let go":
+            self.segments.let_go(worker.number, message[1])
         elif message[0] == "up":
             worker.up = True
             mode = self.programs[worker.node].mode
             self.mailbox.post(WorkerUp(worker.number, killable=mode in ("serial", "process")))
         elif message[0] == "refused":
             worker.refused = f"cannot load its function: {message[1]}\n{message[2]}"
+
+    def _supply(self, worker: _Worker, message: Any, blobs: list[bytes]) -> None:
+        """Give a worker that sends large payloads segments to write the next ones into."""
+        sizes = [where[1] for where in (output[1] for output in message[2]) if not isinstance(where, int)]
+        sizes += [len(blob) for blob in blobs if len(blob) >= LARGE]
+        if not sizes:
+            return
+        self.segments.wants(worker.number, len(sizes))
+        spares, new, fds = self.segments.supply(worker.number, max(sizes))
+        if spares:
+            self._send(worker, pack(0, ("segments", new, spares), []), fds)
 
     # -- deaths -----------------------------------------------------------------------------------------
 
@@ -349,6 +374,7 @@ class Pool:
         if worker.closed_at is not None:
             return
         worker.closed_at = monotonic()
+        self.segments.lost(worker.number)
         try:
             self.mailbox.selector.unregister(worker.sock)
         except (KeyError, ValueError):

@@ -11,7 +11,9 @@ from __future__ import annotations
 import marshal
 import socket
 import struct
+from array import array
 from collections import deque
+from itertools import islice
 from typing import Any, Final
 from zlib import crc32
 
@@ -81,24 +83,30 @@ class Reader:
 
 
 class Writer:
-    """Buffers on their way into a non-blocking socket."""
+    """Buffers on their way into a non-blocking socket; descriptors go with the first byte of their frame."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._queue: deque[memoryview] = deque()
+        self._rights: deque[tuple[memoryview, list[int]]] = deque()
 
-    def put(self, buffers: list[bytes]) -> None:
-        """Queue a frame."""
-        self._queue.extend(memoryview(b) for b in buffers if len(b))
+    def put(self, buffers: list[bytes], fds: list[int] | None = None) -> None:
+        """Queue a frame, and descriptors that the other side gets with it."""
+        views = [memoryview(b) for b in buffers if len(b)]
+        if fds:
+            self._rights.append((views[0], fds))
+        self._queue.extend(views)
 
     def flush(self) -> bool:
         """Write as much as goes; whether all is written."""
         queue = self._queue
         while queue:
             try:
-                sent = self._socket.sendmsg([queue[i] for i in range(min(len(queue), VECTORS_MOST))])
+                sent = self._socket.sendmsg(*self._next())
             except BlockingIOError:
                 return False
+            if self._rights and self._rights[0][0] is queue[0]:
+                self._rights.popleft()  # they went with the first byte
             while sent and queue:
                 head = queue[0]
                 if sent >= len(head):
@@ -108,6 +116,20 @@ class Writer:
                     queue[0] = head[sent:]
                     sent = 0
         return True
+
+    def _next(self) -> tuple[list[memoryview], list[tuple[int, int, bytes]]]:
+        """What the next system call sends: no further than to a frame that has descriptors of its own."""
+        queue, rights = self._queue, self._rights
+        if not rights:
+            return list(islice(queue, VECTORS_MOST)), []
+        vectors: list[memoryview] = [queue[0]]
+        own = rights[0][0] is queue[0]
+        stop = rights[own][0] if len(rights) > own else None
+        for i in range(1, min(len(queue), VECTORS_MOST)):
+            if queue[i] is stop:
+                break
+            vectors.append(queue[i])
+        return vectors, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", rights[0][1]).tobytes())] if own else []
 
 
 def send_blocking(sock: socket.socket, buffers: list[bytes]) -> None:

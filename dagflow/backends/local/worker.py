@@ -8,8 +8,11 @@ import signal
 import socket
 import sys
 import threading
+from array import array
+from collections import deque
 from typing import Any
 
+from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
@@ -19,6 +22,8 @@ from dagflow.work.executors import Loop, Sequential, Threads
 from dagflow.work.program import Program
 
 PAGE_BYTES = 4096
+RIGHTS_BYTES = socket.CMSG_SPACE(64 * 4)
+"""Room for the descriptors that come with one frame."""
 
 
 def work(socket_fd: int, page_fd: int) -> int:
@@ -34,16 +39,21 @@ def work(socket_fd: int, page_fd: int) -> int:
         return 0
     _, message, blobs = first
     lock = threading.Lock()
+    mappings = inbox.mappings
 
     def post(answer: Answer) -> None:
         packed, parts = pack_answer(answer)
+        buffers = pack(answer.token, packed, parts)
         with lock:
-            send_blocking(sock, pack(answer.token, packed, parts))
+            ended = mappings.let_go()
+            if ended:
+                buffers = [*pack(0, ("let go", ended), []), *buffers]
+            send_blocking(sock, buffers)
 
     worker = message[1]
     try:
         program: Program = loads(blobs[0])
-        host = _host(worker, program, post, page)
+        host = _host(worker, program, post, page, inbox)
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything
         import traceback
 
@@ -71,40 +81,65 @@ def _own_streams() -> None:
         pass
 
 
-def _host(worker: int, program: Program, post: Any, page: mmap.mmap) -> _Alone | _Shared:
+def _host(worker: int, program: Program, post: Any, page: mmap.mmap, inbox: _Inbox) -> _Alone | _Shared:
+    store = inbox.mappings.store
     if program.mode in ("serial", "process"):
         mark = memoryview(page).cast("q")
-        return _Alone(worker, Runner(program, seal=True, mark=mark), post, mark)
+        inbox.mappings.more = inbox.look  # this thread both reads and works
+        return _Alone(worker, Runner(program, seal=True, mark=mark, store=store), post, mark)
     mark = memoryview(page).cast("q")
     mark[1], mark[0] = -1, -1  # many at once: which task is running is not marked
-    runner = Runner(program, seal=True)
+    runner = Runner(program, seal=True, store=store)
     if program.mode == "async":
         return _Shared(Loop(worker, program, post, runner=runner))
     return _Shared(Threads(worker, program, post, runner=runner))
 
 
 class _Inbox:
-    """Frames from the driver."""
+    """Frames from the driver. Those that bring memory segments are dealt with here."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.reader = Reader()
-        self.frames: list[Any] = []
+        self.frames: deque[Any] = deque()
+        self.fds: list[int] = []
         self.buffer = bytearray(READ_MOST)
+        self.mappings = Mappings()
+        self.ended = False
 
-    def next(self, *, wait: bool = True) -> Any:
-        """The next frame; None at the end (or, without ``wait``, where none is there)."""
+    def next(self) -> Any:
+        """The next frame; None at the end."""
         while not self.frames:
-            try:
-                size = self.sock.recv_into(self.buffer, 0, 0 if wait else socket.MSG_DONTWAIT)
-            except BlockingIOError:
+            if self.ended:
                 return None
-            if not size:
-                return None
-            with memoryview(self.buffer) as view:
-                self.reader.feed(view[:size])
-            self.frames = self.reader.frames()
-        return self.frames.pop(0)
+            self._read(0)
+        return self.frames.popleft()
+
+    def look(self) -> None:
+        """Take in what is there already."""
+        self._read(socket.MSG_DONTWAIT)
+
+    def _read(self, flags: int) -> None:
+        try:
+            size, rights, _, _ = self.sock.recvmsg_into([self.buffer], RIGHTS_BYTES, flags | socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        if not size:
+            self.ended = True
+            return
+        for _, _, data in rights:
+            self.fds.extend(array("i", data))
+        with memoryview(self.buffer) as view:
+            self.reader.feed(view[:size])
+        for frame in self.reader.frames():
+            message = frame[1]
+            if message[0] == "segments":
+                _, new, spares = message
+                self.mappings.learn(new, self.fds[: len(new)])
+                del self.fds[: len(new)]
+                self.mappings.spares.extend(spares)
+            else:
+                self.frames.append(frame)
 
 
 class _Alone:
@@ -113,10 +148,12 @@ class _Alone:
     def __init__(self, worker: int, runner: Runner, post: Any, mark: memoryview) -> None:
         self.jobs = Sequential(worker, runner, post)
         self.mark = mark
+        self.mappings = Mappings()
 
     def serve(self, inbox: _Inbox) -> None:
         """Jobs until the driver says stop, or is gone."""
         jobs = self.jobs
+        self.mappings = inbox.mappings
         while True:
             if jobs.ready():
                 jobs.turn()
@@ -134,7 +171,7 @@ class _Alone:
             return False
         token, message, blobs = frame
         if message[0] == "job":
-            self.jobs.deliver(token, unpack_job(message, blobs))
+            self.jobs.deliver(token, unpack_job(message, blobs, self.mappings))
         elif message[0] == "grant":
             self.jobs.grant(token, message[1], message[2])
         return bool(message[0] != "stop")
@@ -151,7 +188,7 @@ class _Shared:
         while (frame := inbox.next()) is not None:
             token, message, blobs = frame
             if message[0] == "job":
-                self.executor.deliver(token, unpack_job(message, blobs))
+                self.executor.deliver(token, unpack_job(message, blobs, inbox.mappings))
             elif message[0] == "grant":
                 self.executor.grant(token, message[1], message[2])
             else:
