@@ -30,7 +30,7 @@ class Answers(Splits):
         node = self.nodes[lease.node]
         kind = lease.envelopes[0].kind
         if answer.returned:
-            self._requeue(node, lease, answer.returned)
+            self._requeue(node, lease, sorted(answer.returned))
         if kind == "key":
             self._keyed(node, lease, answer)
         else:

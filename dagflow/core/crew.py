@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 from dagflow.core import commands as do
@@ -12,11 +15,16 @@ from dagflow.core.envelope import (
     ErrorRecord,
     Lease,
 )
+from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
 from dagflow.errors import BackendError
 
 MAX_CRASHES: Final = 3
+"""How often a task may kill its worker before it fails."""
 MAX_FAILED_STARTS: Final = 3
+"""How many workers of a node may die before they are up, one after the other, before the run is broken."""
+HANDLING_SECONDS: Final = 10.0
+"""Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
 
 
 class Crew(Answers):
@@ -68,9 +76,8 @@ class Crew(Answers):
         self.crashes += 1
         if self.stopping is not None:
             return
-        text = f"the worker {event.cause} while this task was running"
-        error = ErrorRecord("died", "WorkerDied", text)
-        self._take_back(node, leases, event.running, error, node.plan.retries_death)
+        error = ErrorRecord("died", "WorkerDied", event.cause, event.output)
+        self._take_back(node, leases, event.running, error, may_retry=False)
         if node.queued and not node.workers:
             self._start_worker(node)
 
@@ -80,39 +87,67 @@ class Crew(Answers):
         leases: list[Lease],
         running: tuple[int, int] | None,
         error: ErrorRecord,
+        *,
         may_retry: bool,
     ) -> None:
-        """Leases of a dead worker: blame the task that was running, give all others to other workers."""
+        """Leases of a dead worker: blame the task that it was at, give all others to other workers.
+
+        Where several may have been it, they are halved until one is left: each half goes to a fresh worker of
+        its own, so that one culprit among n costs log2(n) deaths, and no innocent task is blamed for it.
+        """
+        suspects: list[tuple[Lease, int]] = []
         for lease in reversed(leases):
             left = [p for p in range(lease.count) if lease.ended is None or p not in lease.ended]
-            guilty = running[1] if running is not None and running[0] == lease.token and running[1] in left else None
-            if running is None and lease is leases[0]:
-                if len(left) == 1:
-                    guilty = left[0]
-                else:  # nobody knows which task killed the worker: each alone, until it is known
-                    self._requeue(node, lease, left, alone=True)
-                    continue
-            for position in reversed(left):
-                if position != guilty:
-                    self._requeue(node, lease, [position])
-            if guilty is not None:
-                self._blame(node, lease, guilty, error, may_retry)
+            guilty = self._suspects(node, lease, left, running)
+            self._requeue(node, lease, sorted(set(left).difference(guilty)))
+            suspects[:0] = [(lease, p) for p in guilty]
+        at_once = error.kind == "timeout" and running is not None and running[1] != ev.ANYWHERE
+        if at_once or len(suspects) == 1:
+            for lease, position in reversed(suspects):
+                self._blame(node, lease, position, error, may_retry)
+            return
+        for part in reversed(_halves(suspects)):
+            self._trials += 1
+            for token, following in groupby(reversed(part), lambda suspect: suspect[0].token):
+                lease = next(lease for lease in leases if lease.token == token)
+                self._requeue(node, lease, sorted(p for _, p in following), trial=self._trials)
+
+    def _suspects(self, node: Inbox, lease: Lease, left: list[int], running: tuple[int, int] | None) -> Sequence[int]:
+        """Which of the tasks ``left`` in a dead worker's lease may have killed it."""
+        if running is None:
+            return left
+        token, position = running
+        if token != lease.token:
+            return ()
+        if position == ev.ANYWHERE:
+            return left
+        together = node.plan.batch_size if lease.envelopes[0].kind == "run" else None
+        return [p for p in left if position <= p < position + (together or 1)]
 
     def _blame(self, node: Inbox, lease: Lease, position: int, error: ErrorRecord, may_retry: bool) -> None:
+        """A task killed its worker: it is tried again by itself in a fresh one, but not for ever."""
         envelope, at = lease.find(position)
+        space, index = next(iter(tasks_of(slice_segments(envelope.segments, at, at + 1))))
+        where = f"a worker of node {node.plan.name!r}"
+        if error.kind == "timeout":
+            text = f"source {space.told(index)} {error.message}; {where} was killed for it and replaced"
+            self._attempt_failed(node, lease, position, replace(error, message=text), may_retry)
+            return
         crashes = envelope.crashes + 1
-        if error.kind == "died" and crashes < MAX_CRASHES:
+        if crashes < MAX_CRASHES:
             again = envelope.only(at)
-            again.crashes, again.alone = crashes, True
+            self._trials += 1
+            again.crashes, again.trial = crashes, self._trials
             self._carry_split(lease, position, again)
             self._reset_fold(again)
             node.push(again, first=True)
             self.in_flight += 1
             return
-        if error.kind == "died":
-            text = f"{error.message}, {crashes} times in {crashes} workers; it is not tried again"
-            error = ErrorRecord("died", error.type, text)
-        self._attempt_failed(node, lease, position, error, may_retry and error.kind == "timeout")
+        text = (
+            f"{where} {error.message} while it ran source {space.told(index)}: {crashes} times, "
+            f"the last {crashes - 1} of them in a fresh worker, by itself; it is not tried again"
+        )
+        self._attempt_failed(node, lease, position, replace(error, message=text), False)
 
     def _broken(self, error: BaseException) -> None:
         if self.failure is None:
@@ -141,15 +176,18 @@ class Crew(Answers):
         timeout = node.plan.timeout
         if timeout is None:
             return
-        if event.token != lease.token or event.since + timeout > self.now:
+        limit = timeout if event.position != ev.ANYWHERE else max(timeout, HANDLING_SECONDS)
+        if event.token != lease.token or event.since + limit > self.now:
             since = event.since if event.token == lease.token else self.now
-            lease.deadline = since + timeout
+            lease.deadline = since + limit
             return
         self._out.append(do.StopWorker(worker.number, kill=True))
         leases = self._forget(worker)
-        text = f"ran longer than the timeout of {timeout:g} s; its worker was killed and replaced"
+        text = f"ran longer than the timeout of {timeout:g} s"
+        if event.position == ev.ANYWHERE:
+            text = f"could not be read or sealed within {limit:g} s"
         error = ErrorRecord("timeout", "TaskTimeout", text)
-        self._take_back(node, leases, (event.token, event.position), error, node.plan.retries_timeout)
+        self._take_back(node, leases, (event.token, event.position), error, may_retry=node.plan.retries_timeout)
 
     def _dispatch(self) -> None:
         for node in reversed(self.nodes):
@@ -175,15 +213,14 @@ class Crew(Answers):
         most = node.allow(self.now)
         if most < 1:
             return False
+        if node.queue[0].trial:
+            return self._try_suspects(node)
         best: WorkerState | None = None
         credit = 0
         for worker in node.workers.values():
             room = node.credit(worker)
             if room > 0 and (best is None or worker.load < best.load):
                 best, credit = worker, room
-        head = node.queue[0]
-        if head.alone and best is not None and best.leases:
-            best = None
         if best is None:
             starting = sum(1 for w in node.workers.values() if not w.ready)
             if starting * node.want() < node.queued:
@@ -195,6 +232,23 @@ class Crew(Answers):
         self._lease(node, best, envelopes)
         if len(node.workers) < node.slots and node.queued and not any(not w.ready for w in node.workers.values()):
             self._start_worker(node)
+        return True
+
+    def _try_suspects(self, node: Inbox) -> bool:
+        """Lease the trial at the front of the queue to a worker that has been given nothing before."""
+        fresh = spent = None
+        for worker in node.workers.values():
+            if not worker.ready:
+                return False  # a fresh one is coming up
+            if not worker.leases:
+                fresh, spent = (fresh, worker) if worker.used else (worker, spent)
+        if fresh is None:
+            if spent is not None and len(node.workers) >= node.slots:
+                self._forget(spent)
+                self._out.append(do.StopWorker(spent.number))
+            self._start_worker(node)
+            return False
+        self._lease(node, fresh, node.pop_trial())
         return True
 
     def _lease(self, node: Inbox, worker: WorkerState, envelopes: list[Envelope]) -> None:
@@ -210,7 +264,7 @@ class Crew(Answers):
             self._set_deadline(node, lease)
         worker.leases[lease.token] = self.leases[lease.token] = lease
         worker.load += count
-        worker.alone = envelopes[0].alone
+        worker.used, worker.alone = True, bool(envelopes[0].trial)
         node.leased += count
         if node.plan.rate_limit is not None:
             node.allowance -= count
@@ -255,3 +309,12 @@ class Crew(Answers):
                 self._out.append(do.Grant(lease.worker, token, lease.owed, cut))
                 lease.owed = 0
                 self._blocked_splits.discard(token)
+
+
+def _halves(suspects: list[tuple[Lease, int]]) -> list[list[tuple[Lease, int]]]:
+    """Suspects in two parts; in more where they are of several kinds, which cannot share a lease."""
+    kinds = [list(part) for _, part in groupby(suspects, lambda s: (s[0].envelopes[0].kind, s[0].envelopes[0].attempt))]
+    if len(kinds) > 1:
+        return kinds
+    middle = len(suspects) // 2
+    return [part for part in (suspects[:middle], suspects[middle:]) if part]

@@ -99,7 +99,8 @@ class Envelope:
 
     ``run``: values ``low`` to ``low + count`` of ``payload``. ``key``: the same, to be asked for their
     deduplication keys first. ``merge``: one `Group` per task. ``accepted``: for a Splitter, how many children
-    of each task (by position) were accepted in earlier attempts. ``alone``: suspected of killing workers.
+    of each task (by position) were accepted in earlier attempts. ``trial``: suspected of having killed a worker:
+    envelopes with one trial number are leased together, and nothing else with them (0: not suspected).
     """
 
     kind: Kind
@@ -113,7 +114,7 @@ class Envelope:
     accepted: int = 0
     child_space: Space | None = None
     keys: list[bytes] | None = None
-    alone: bool = False
+    trial: int = 0
 
     @property
     def size(self) -> int:
@@ -147,19 +148,22 @@ class Envelope:
 
     def only(self, position: int) -> Envelope:
         """The single task at ``position``, as an envelope of its own."""
+        return self.part(position, position + 1)
+
+    def part(self, low: int, high: int) -> Envelope:
+        """The tasks from ``low`` up to ``high``, as an envelope of their own. It stands in no trial."""
         return Envelope(
             self.kind,
-            slice_segments(self.segments, position, position + 1),
-            1,
+            slice_segments(self.segments, low, high),
+            high - low,
             self.payload,
-            self.low + position,
-            [self.groups[position]] if self.groups is not None else None,
+            self.low + low,
+            self.groups[low:high] if self.groups is not None else None,
             self.attempt,
             self.crashes,
             self.accepted,
             self.child_space,
-            [self.keys[position]] if self.keys is not None else None,
-            self.alone,
+            self.keys[low:high] if self.keys is not None else None,
         )
 
 

@@ -6,9 +6,12 @@ The same words are heard by a journal, invented by the simulator, and fed back b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dagflow.core.envelope import ErrorRecord, Payload
+
+ANYWHERE: Final = -1
+"""The position of a worker that reads or seals the values of a lease: which task it is at is not known."""
 
 
 @dataclass(slots=True)
@@ -36,10 +39,11 @@ class WorkerUp:
 
 @dataclass(slots=True)
 class WorkerLost:
-    """A worker has ended without being asked to. ``running``: (token, position) of the task it was at, if known.
+    """A worker has ended without being asked to. ``running``: (token, position) of the task it was at.
 
-    ``started``: whether it had become ready. ``cause`` says how it ended (signal, exit code), ``output`` what it
-    last wrote to stderr where that is known.
+    Token 0: it was idle. Position `ANYWHERE`: it was reading or sealing values of that lease. None: it worked on
+    all that it had, and nobody knows which of it was to blame. ``started``: whether it had become ready. ``cause``
+    says how it ended (signal, exit code), ``output`` what it last wrote to stderr where that is known.
     """
 
     worker: int
@@ -51,7 +55,10 @@ class WorkerLost:
 
 @dataclass(slots=True)
 class Running:
-    """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``; 0: idle."""
+    """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``.
+
+    Token 0: it is idle, and has answered for all that it was given. Position: see `WorkerLost`.
+    """
 
     worker: int
     token: int

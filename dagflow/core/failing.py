@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from dagflow.core import commands as do
 from dagflow.core.duplicates import Duplicates
 from dagflow.core.envelope import (
@@ -80,15 +82,30 @@ class Failing(Duplicates):
             split=space_of_children is not None,
         )
 
-    def _requeue(self, node: Inbox, lease: Lease, positions: list[int], *, alone: bool = False) -> None:
-        for position in reversed(positions):
-            envelope, at = lease.find(position)
-            again = envelope.only(at)
-            again.alone = alone
-            self._carry_split(lease, position, again)
+    def _requeue(self, node: Inbox, lease: Lease, positions: Sequence[int], *, trial: int = 0) -> None:
+        """Put tasks of a lease back at the front of the queue, in their order; neighbours stay together."""
+        for low, high in reversed(list(self._stretches(lease, positions))):
+            envelope, at = lease.find(low)
+            again = envelope.part(at, at + high - low)
+            again.trial = trial
+            self._carry_split(lease, low, again)
             self._reset_fold(again)
             node.push(again, first=True)
-            self.in_flight += 1
+            self.in_flight += again.count
+
+    def _stretches(self, lease: Lease, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Ascending ``positions`` as ranges, each of which can be one envelope."""
+        low = high = -1
+        for position in positions:
+            joins = position == high and lease.find(position)[1] > 0
+            if joins and position not in lease.spaces and position - 1 not in lease.spaces:
+                high += 1
+                continue
+            if high >= 0:
+                yield low, high
+            low, high = position, position + 1
+        if high >= 0:
+            yield low, high
 
     def _reset_fold(self, envelope: Envelope) -> None:
         for group in envelope.groups or ():

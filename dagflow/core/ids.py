@@ -96,6 +96,18 @@ class Space:
         key.reverse()
         return tuple(key)
 
+    def told(self, index: int) -> str:
+        """Task ``index`` in words: ``task 17``, ``child 3 of task 17``. Counted from 0."""
+        words: list[str] = []
+        space: Space = self
+        while space.parent is not None:
+            if space.fixed is not None:
+                words.append(f"child {index}")
+                index = space.fixed
+            space = space.parent
+        words.append(f"{'aggregate' if space.aggregate else 'task'} {index}")
+        return " of ".join(words)
+
     def __repr__(self) -> str:
         if self.parent is None:
             return "aggregate" if self.aggregate else "root"

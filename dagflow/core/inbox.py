@@ -38,7 +38,11 @@ class Counts:
 
 @dataclass(slots=True)
 class WorkerState:
-    """A worker as the core knows it. ``lanes``: how many tasks it works on at once."""
+    """A worker as the core knows it.
+
+    ``lanes``: how many tasks it works on at once. ``used``: it has been given something. ``alone``: it tries
+    suspects, and gets nothing beside them.
+    """
 
     number: int
     node: int
@@ -47,6 +51,7 @@ class WorkerState:
     killable: bool = False
     leases: dict[int, Lease] = field(default_factory=dict)
     load: int = 0
+    used: bool = False
     alone: bool = False
 
 
@@ -96,14 +101,12 @@ class Inbox:
             self.queue.append(envelope)
 
     def pop(self, most: int) -> list[Envelope]:
-        """Take up to ``most`` tasks of one kind and one attempt from the front of the queue."""
+        """Take up to ``most`` tasks of one kind and one attempt from the front of the queue, where no trial is."""
         first = self.queue[0]
         taken: list[Envelope] = []
         while self.queue and most > 0:
             head = self.queue[0]
-            if taken and (
-                head.kind != first.kind or head.attempt != first.attempt or head.alone or head.accepted or first.alone
-            ):
+            if taken and (head.kind != first.kind or head.attempt != first.attempt or head.trial or head.accepted):
                 break
             self.queued -= head.count
             self.bytes -= head.size
@@ -111,13 +114,24 @@ class Inbox:
                 self.queue.popleft()
                 taken.append(head)
                 most -= head.count
-                if head.accepted or head.alone:
+                if head.accepted:
                     break
             else:
                 taken.append(head.split(most))
                 self.queued += head.count
                 self.bytes += head.size
                 most = 0
+        return taken
+
+    def pop_trial(self) -> list[Envelope]:
+        """Take the envelopes of the trial that stands at the front of the queue."""
+        trial = self.queue[0].trial
+        taken: list[Envelope] = []
+        while self.queue and self.queue[0].trial == trial:
+            head = self.queue.popleft()
+            self.queued -= head.count
+            self.bytes -= head.size
+            taken.append(head)
         return taken
 
     def take_out(self, envelope: Envelope) -> None:

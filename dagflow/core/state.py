@@ -69,6 +69,7 @@ class State:
         self.now = 0.0
         self._out: list[Command | Fact] = []
         self._tokens = 0
+        self._trials = 0
         self._worker_numbers = 0
         self._upstreams = self._find_upstreams()
         self._run_mergers = self._find_run_mergers()

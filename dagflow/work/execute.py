@@ -108,7 +108,8 @@ class Runner:
         """The answers to a job; the last one has ``last`` set."""
         start = perf_counter()
         if self.mark is not None:
-            self.mark[1], self.mark[0] = UNKNOWN, token
+            self._mark_all(self.mark)
+            self.mark[0] = token
         if job.kind == "merge":
             answer = self._merge(worker, token, job)
         else:
@@ -163,7 +164,7 @@ class Runner:
                     failures.append((len(out), StopIteration("raised by the function")))
                     out.append(None)
         if mark is not None:
-            mark[1] = UNKNOWN  # what kills the worker from here on, while results are sealed, is not known
+            self._mark_all(mark)
         return out, failures
 
     def _marked(self, mark: memoryview, at: int, out: list[Any], rest: Any) -> None:
@@ -178,7 +179,7 @@ class Runner:
             deque(zip(positions, results), maxlen=0)  # noqa: B905 - positions never end
             return
         for offset, value in enumerate(rest, at):
-            mark[1], mark[2] = offset, monotonic_ns()
+            self._mark_one(mark, offset)
             out.append(self.call(value))
 
     def _watched(self, values: list[Any]) -> tuple[list[Any], Failures]:
@@ -212,7 +213,7 @@ class Runner:
         for at in range(0, len(values), size):
             part = values[at : at + size]
             if self.mark is not None:
-                self.mark[1], self.mark[2] = at, monotonic_ns()
+                self._mark_one(self.mark, at)
             try:
                 results = self.batch_results(part, self.func(part))
             except BaseException as error:
@@ -333,6 +334,8 @@ class Runner:
         assert answer.keys is not None
         of = self.program.key
         for position, value in enumerate(values):
+            if self.mark is not None:
+                self._mark_one(self.mark, position)
             try:
                 answer.keys.append(content_key(value if of is None else of(value)))
             except BaseException as error:
@@ -370,7 +373,12 @@ class Runner:
         yield batch.last()
 
     def _mark_one(self, mark: memoryview, position: int) -> None:
-        mark[1], mark[2] = position, monotonic_ns()
+        # The time first: whoever reads in between sees a task that has just begun, never one that is late.
+        mark[2], mark[1] = monotonic_ns(), position
+
+    def _mark_all(self, mark: memoryview) -> None:
+        """From here on values are read or sealed: which of them kills the worker is not known."""
+        mark[2], mark[1] = monotonic_ns(), UNKNOWN
 
     # -- merges ---------------------------------------------------------------------------------------
 

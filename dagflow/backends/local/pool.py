@@ -8,13 +8,13 @@ is read to the end, then the page that it shared tells which task it was at.
 from __future__ import annotations
 
 import array
+import errno
 import marshal
-import mmap
 import os
+import resource
 import selectors
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.backends.local import zygote
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
+from dagflow.backends.local.pages import Page, Pages, Words
 from dagflow.backends.local.segments import Segments
-from dagflow.backends.local.wire import READ_MOST, Reader, WireError, Writer, pack
-from dagflow.core.events import Answer, Running, WorkerLost, WorkerUp
+from dagflow.backends.local.wire import READ_MOST, Reader, Writer, pack
+from dagflow.core.events import ANYWHERE, Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import LARGE, dumps
 from dagflow.work.execute import UNKNOWN
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
     from dagflow.core.commands import Job
     from dagflow.work.program import Program
 
-PAGE_BYTES: Final = 4096
 SOCKET_BYTES: Final = 1 << 20
 REPORT_SECONDS: Final = 1.0
 """How long the zygote's report of a death is waited for after the socket has closed."""
 CLOSE_SECONDS: Final = 5.0
+SHOW_SECONDS: Final = 0.25
+"""How often what a worker writes while it loads its function is passed on."""
 _MALLOC = {
     # glibc gives every freed block of 128 KiB and more back to the kernel and faults it in again; with large
     # values that costs more than all else. Raised thresholds keep such blocks.
@@ -53,25 +55,29 @@ _MALLOC = {
 class _Worker:
     """One worker process, seen from the driver."""
 
-    def __init__(self, number: int, node: int, sock: socket.socket, page: mmap.mmap) -> None:
+    def __init__(self, number: int, node: int, sock: socket.socket, page: Page, words: Words) -> None:
         self.number, self.node = number, node
         self.sock = sock
-        self.page = page
+        self.page, self.words = page, words
         self.reader = Reader()
         self.writer = Writer(sock)
         self.pid: int | None = None
         self.up = False
+        self.jobs = 0
         self.stopping = False
         self.writable = False
         self.closed_at: float | None = None
         self.exit: int | None = None
         self.refused = ""
         self.kill_wanted = False
+        self.gone = False
 
-    def mark(self) -> tuple[int, int, int]:
-        """Token, position and time (ns) of the task it is at."""
-        token, position, since = struct.unpack_from("<qqq", self.page)
-        return token, position, since
+    def running(self) -> tuple[int, int] | None:
+        """Token and position of the task it is at, as `WorkerLost` tells it."""
+        token, position, _, _ = self.page.read()
+        if token < 0:
+            return None
+        return token, ANYWHERE if position == UNKNOWN else position
 
 
 class Pool:
@@ -84,70 +90,77 @@ class Pool:
         self.workers: dict[int, _Worker] = {}
         self.by_pid: dict[int, _Worker] = {}
         self.leaving: dict[int, _Worker] = {}
-        self.ended: dict[int, int] = {}
+        self.starting: dict[int, _Worker] = {}  # those of `workers` that are not up yet
+        self.dying: dict[int, _Worker] = {}  # those of `workers` whose socket is closed
+        self.pages = Pages()
         self.buffer = bytearray(READ_MOST)
         self.segments = Segments()
         self.control_in = bytearray()
-        self.control, self.process = self._start_zygote()
-        mailbox.selector.register(self.control, selectors.EVENT_READ, self._from_zygote)
+        self.next_show = 0.0
+        self.helper: _Helper | None = None
+        self._start_zygote()
         mailbox.deadlines.append(self._next_deadline)
 
-    def _start_zygote(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-        # Packets: a request and the descriptors that come with it must not run into the next one.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        start = "from dagflow.backends.local.zygote import main"
-        code = f"import sys; sys.path[:0] = {_home()!r}; {start}; main({theirs.fileno()})"
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**_MALLOC, **os.environ},
-            )
-        except OSError as error:
-            ours.close()
-            raise BackendError(f"cannot start worker processes: {error}") from error
-        finally:
-            theirs.close()
+    def _start_zygote(self) -> None:
+        helper = self.helper = _Helper()
         # The zygote boots while the programs are sealed here, and imports once what its workers all need.
         sealed = [self._program(node) for node in range(len(self.programs))]
         preload = ["cloudpickle"] if any(isinstance(p, bytes) and b"cloudpickle" in p for p in sealed) else []
         if any(program.mode == "async" for program in self.programs):
             preload.append("asyncio")
-        ours.sendmsg([marshal.dumps(("setup", list(sys.path), _directory(), preload))])
-        return ours, process
+        try:
+            helper.ask(("setup", list(sys.path), list(sys.argv), _directory(), preload))
+        except OSError:
+            pass  # it has ended already, which is noticed when its socket is read
+        self.control_in.clear()
+        self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
 
     # -- commands ---------------------------------------------------------------------------------------
 
     def start(self, number: int, node: int) -> None:
         """Fork a worker for a node; it is up when it has loaded the node's program."""
         program = self._program(node)
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-        ours.setblocking(False)
-        page_fd = os.memfd_create("dagflow", os.MFD_CLOEXEC)
-        os.ftruncate(page_fd, PAGE_BYTES)
-        worker = _Worker(number, node, ours, mmap.mmap(page_fd, PAGE_BYTES))
         try:
-            rights = array.array("i", [theirs.fileno(), page_fd])
-            self.control.sendmsg(
-                [marshal.dumps(("fork", number))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights.tobytes())]
-            )
-        except OSError as error:
-            ours.close()
-            self.mailbox.post(WorkerLost(number, f"could not be forked: {error}", started=False))
+            try:
+                worker = self._fork(number, node)
+            except OSError as error:
+                if error.errno != errno.EMFILE or not _allow_more_descriptors():
+                    raise
+                worker = self._fork(number, node)
+        except (OSError, BackendError) as error:
+            self._unforked(number, error)
             return
-        finally:
-            theirs.close()
-            os.close(page_fd)
-        self.workers[number] = worker
-        self.mailbox.selector.register(ours, selectors.EVENT_READ, lambda mask: self._ready(worker, mask))
+        self.workers[number] = self.starting[number] = worker
+        self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, lambda mask: self._ready(worker, mask))
         if isinstance(program, bytes):
             self._send(worker, pack(0, ("program", number), [program]))
         else:
             # Its function cannot travel: every task fails with the reason; the process is not needed.
+            del self.starting[number]
             self.mailbox.post(WorkerUp(number))
+
+    def _fork(self, number: int, node: int) -> _Worker:
+        if self.helper is None:
+            self._start_zygote()
+        assert self.helper is not None
+        ours, theirs = socket.socketpair()
+        words = page = None
+        try:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+            ours.setblocking(False)
+            words, page = Words(), self.pages.take()
+            self.helper.ask(("fork", number, page.offset), [theirs.fileno(), page.fd, words.fd])
+        except OSError:
+            ours.close()
+            if words is not None:
+                words.close()
+            if page is not None:
+                self.pages.give_back(page)
+            raise
+        finally:
+            theirs.close()
+        return _Worker(number, node, ours, page, words)
 
     def deliver(self, number: int, token: int, job: Job) -> None:
         """Send a job; tasks whose values cannot travel fail here and now."""
@@ -167,6 +180,7 @@ class Pool:
             fd = self.segments.deliver(number, segment)
             if fd is not None:
                 self._send(worker, pack(0, ("segments", [segment], []), []), [fd])
+        worker.jobs += 1
         self._send(worker, pack(token, message, load.blobs))
 
     def grant(self, number: int, token: int, count: int, cut: int) -> None:
@@ -176,19 +190,24 @@ class Pool:
             self._send(worker, pack(token, ("grant", count, cut), []))
 
     def probe(self, number: int) -> None:
-        """Say which task a worker is at."""
+        """Say which task a worker is at, after all that it has said itself."""
         worker = self.workers.get(number)
-        if worker is not None:
-            token, position, since = worker.mark()
-            self.mailbox.post(Running(number, token, position, since / 1e9))
+        if worker is None:
+            return
+        token, position, since, answered = worker.page.read()
+        while self._has_more(worker) and self._read(worker):
+            pass
+        if answered == worker.jobs:
+            token = 0
+        where = ANYWHERE if position == UNKNOWN else position
+        self.mailbox.post(Running(number, token, where, since / 1e9))
 
     def stop(self, number: int, *, kill: bool) -> None:
         """Let a worker end, or kill it; nothing more is heard of it."""
-        worker = self.workers.pop(number, None)
+        worker = self.workers.get(number)
         if worker is None:
             return
-        worker.stopping = True
-        self.leaving[number] = worker
+        self._leave(worker)
         if kill:
             self._kill(worker)
         else:
@@ -200,7 +219,7 @@ class Pool:
             self.stop(number, kill=kill)
         deadline = monotonic() + CLOSE_SECONDS
         killed = False
-        while any(w.exit is None for w in self.leaving.values()):
+        while self.leaving and self.helper is not None:
             left = deadline - monotonic()
             if left <= 0:
                 if killed:
@@ -211,17 +230,14 @@ class Pool:
                 continue
             for key, mask in self.mailbox.selector.select(min(left, 0.5)):
                 key.data(mask)
-        for worker in self.leaving.values():
+        for worker in list(self.leaving.values()):
             self._forget(worker)
         self.segments.close()
-        self.mailbox.selector.unregister(self.control)
         self.mailbox.deadlines.remove(self._next_deadline)
-        self.control.close()
-        try:
-            self.process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.helper is not None:
+            self.mailbox.selector.unregister(self.helper.control)
+            self.helper.end()
+        self.pages.close()
 
     # -- sending ----------------------------------------------------------------------------------------
 
@@ -287,28 +303,24 @@ class Pool:
         with memoryview(self.buffer) as view:
             worker.reader.feed(view[:size])
         try:
-            frames = worker.reader.frames()
-        except (WireError, ValueError, EOFError, TypeError):
+            for token, message, blobs in worker.reader.frames():
+                self._heard(worker, token, message, blobs)
+        except Exception:  # noqa: BLE001 - somebody else writes into its socket: whatever it says is worth nothing
             self._kill(worker)
-            return True
-        for token, message, blobs in frames:
-            self._heard(worker, token, message, blobs)
         return True
 
     def _heard(self, worker: _Worker, token: int, message: Any, blobs: list[bytes]) -> None:
         if worker.stopping:
             return
         if message[0] == "answer":
-            try:
-                self.mailbox.post(unpack_answer(worker.number, token, message, blobs, self.segments))
-            except ValueError:  # it wrote where it must not
-                self._kill(worker)
-                return
+            self.mailbox.post(unpack_answer(worker.number, token, message, blobs, self.segments))
             self._supply(worker, message, blobs)
         elif message[0] == "let go":
             self.segments.let_go(worker.number, message[1])
         elif message[0] == "up":
             worker.up = True
+            self.starting.pop(worker.number, None)
+            worker.words.show()
             mode = self.programs[worker.node].mode
             self.mailbox.post(WorkerUp(worker.number, killable=mode in ("serial", "process")))
         elif message[0] == "refused":
@@ -329,19 +341,22 @@ class Pool:
 
     def _from_zygote(self, mask: int) -> None:
         del mask
+        assert self.helper is not None
         try:
-            data = self.control.recv(65536)
+            data = self.helper.control.recv(zygote.REQUEST_MOST)
         except OSError:
             data = b""
         if not data:
-            self._zygote_gone()
+            self._zygote_gone(self.helper)
             return
         self.control_in += data
         for message in zygote.parse(self.control_in):
             if message[0] == "forked":
                 self._forked(message[1], message[2])
-            else:
+            elif message[0] == "ended":
                 self._ended(message[1], message[2])
+            else:
+                self._unforked(message[1], message[2])
 
     def _forked(self, number: Any, pid: Any) -> None:
         worker = self.workers.get(number) or self.leaving.get(number)
@@ -352,104 +367,205 @@ class Pool:
         if worker.kill_wanted:
             self._kill(worker)
 
+    def _unforked(self, number: Any, reason: Any) -> None:
+        worker = self.workers.get(number) or self.leaving.get(number)
+        if worker is None or not worker.stopping:
+            self.mailbox.post(WorkerLost(number, f"could not be forked: {reason}", started=False))
+        if worker is not None:
+            self._leave(worker)
+            self._forget(worker)
+
     def _ended(self, pid: Any, code: Any) -> None:
         worker = self.by_pid.pop(pid, None)
         if worker is None:
             return
         worker.exit = code
-        if worker.closed_at is None:
-            # Its socket may live on in a process that it started: read what is there, then it is over.
-            while worker.closed_at is None and self._has_more(worker) and self._read(worker):
-                pass
-            self._closed(worker)
-        self._report(worker)
+        # Its socket may live on in a process that it started: read what is there, then it is over.
+        while worker.closed_at is None and self._has_more(worker) and self._read(worker):
+            pass
+        self._closed(worker)
 
     def _has_more(self, worker: _Worker) -> bool:
         try:
-            return bool(worker.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return worker.closed_at is None and bool(worker.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
             return False
 
     def _closed(self, worker: _Worker) -> None:
-        if worker.closed_at is not None:
-            return
-        worker.closed_at = monotonic()
-        self.segments.lost(worker.number)
-        try:
-            self.mailbox.selector.unregister(worker.sock)
-        except (KeyError, ValueError):
-            pass
-        worker.sock.close()
-        self._report(worker)
-
-    def _report(self, worker: _Worker) -> None:
-        """Tell the scheduler of a death, once how it ended is known (or will not be known)."""
-        if worker.stopping or worker.number not in self.workers:
-            return
-        late = worker.closed_at is not None and monotonic() - worker.closed_at >= REPORT_SECONDS
-        if worker.exit is None and not late:
-            return
-        del self.workers[worker.number]
-        token, position, _ = worker.mark()
-        running = (token, position) if token >= 0 and position != UNKNOWN else None
-        self.leaving[worker.number] = worker
-        worker.stopping = True
-        self.mailbox.post(
-            WorkerLost(worker.number, _cause(worker.exit), running, started=worker.up, output=worker.refused)
-        )
-
-    def _next_deadline(self) -> float | None:
-        """When a death must be reported at the latest."""
-        for worker in list(self.workers.values()):
-            self._report_late(worker)
-        times = [w.closed_at + REPORT_SECONDS for w in self.workers.values() if w.closed_at is not None]
-        return min(times, default=None)
-
-    def _report_late(self, worker: _Worker) -> None:
-        if worker.closed_at is not None and monotonic() - worker.closed_at >= REPORT_SECONDS:
-            self._report(worker)
-
-    def _zygote_gone(self) -> None:
-        """The zygote died: its workers were killed with it; no more can be started by it."""
-        try:
-            self.mailbox.selector.unregister(self.control)
-        except (KeyError, ValueError):
-            return
-        self.control.close()
-        self.process.wait()
-        for worker in [*self.workers.values(), *self.leaving.values()]:
-            if worker.exit is None:
-                worker.exit = -signal.SIGKILL
-            self.by_pid.clear()
-        self.control, self.process = self._start_zygote()
-        self.control_in.clear()
-        self.mailbox.selector.register(self.control, selectors.EVENT_READ, self._from_zygote)
-        for worker in list(self.workers.values()):
-            self._closed(worker)
-            self._report(worker)
-
-    def _kill(self, worker: _Worker) -> None:
-        worker.kill_wanted = True  # and done as soon as its number is known
-        if worker.pid is not None and worker.exit is None:
-            try:
-                os.kill(worker.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
-    def _forget(self, worker: _Worker) -> None:
+        """Nothing more will be heard of a worker by its socket."""
         if worker.closed_at is None:
+            worker.closed_at = monotonic()
             try:
                 self.mailbox.selector.unregister(worker.sock)
             except (KeyError, ValueError):
                 pass
             worker.sock.close()
+        self._report(worker)
+
+    def _report(self, worker: _Worker) -> None:
+        """Tell the scheduler of a death, once how it ended is known (or will not be known)."""
+        assert worker.closed_at is not None
+        if not worker.stopping:
+            if worker.exit is None and monotonic() - worker.closed_at < REPORT_SECONDS:
+                self.dying[worker.number] = worker
+                return
+            self._leave(worker)
+            words = worker.words.last()
+            if not worker.up:
+                worker.words.show()
+            output = "\n".join(part for part in (worker.refused, words) if part)
+            self.mailbox.post(
+                WorkerLost(worker.number, _cause(worker.exit), worker.running(), started=worker.up, output=output)
+            )
+            if worker.exit is None:
+                self._kill(worker)  # it has closed its socket and lives
+        if worker.exit is not None:
+            self._forget(worker)
+
+    def _leave(self, worker: _Worker) -> None:
+        """Nothing more is told of a worker, which may not be gone yet."""
+        worker.stopping = True
+        for group in (self.workers, self.starting, self.dying):
+            group.pop(worker.number, None)
+        self.leaving[worker.number] = worker
+
+    def _next_deadline(self) -> float | None:
+        """When a death must be reported at the latest, or what starting workers say is to be passed on."""
+        if not self.dying and not self.starting:
+            return None
+        now = monotonic()
+        for worker in list(self.dying.values()):
+            self._report(worker)
+        times = [w.closed_at + REPORT_SECONDS for w in self.dying.values() if w.closed_at is not None]
+        if self.starting:
+            if self.next_show <= now:
+                for worker in self.starting.values():
+                    worker.words.show()
+                self.next_show = now + SHOW_SECONDS
+            times.append(self.next_show)
+        return min(times, default=None)
+
+    def _zygote_gone(self, helper: _Helper) -> None:
+        """The zygote died: its workers were killed with it; another is started when a worker is wanted."""
+        self.mailbox.selector.unregister(helper.control)
+        self.helper = None
+        words = helper.end()
+        self.by_pid.clear()
+        for worker in [*self.workers.values(), *self.leaving.values()]:
+            if worker.pid is None:
+                self._unforked(worker.number, f"the process that forks workers has ended. {words}")
+                continue
+            try:
+                os.killpg(worker.pid, signal.SIGKILL)  # what it had started is nobody's child now
+            except (ProcessLookupError, PermissionError):
+                pass
+            worker.exit = -signal.SIGKILL
+            while self._has_more(worker) and self._read(worker):
+                pass
+            self._closed(worker)
+
+    def _kill(self, worker: _Worker) -> None:
+        worker.kill_wanted = True  # and done as soon as its number is known
+        if worker.pid is not None and worker.exit is None and self.helper is not None:
+            # The zygote does it, which alone knows whether the number still means this process.
+            try:
+                self.helper.ask(("kill", worker.pid))
+            except OSError:
+                pass  # it is gone, and has taken its workers with it
+
+    def _forget(self, worker: _Worker) -> None:
+        """A worker is gone for good: give back what it held here."""
+        if worker.gone:
+            return
+        worker.gone = True
+        self.leaving.pop(worker.number, None)
+        if worker.closed_at is None:
             worker.closed_at = monotonic()
-        worker.page.close()
+            try:
+                self.mailbox.selector.unregister(worker.sock)
+            except (KeyError, ValueError):
+                pass
+            worker.sock.close()
+        if worker.pid is not None:
+            self.by_pid.pop(worker.pid, None)
+        worker.words.close()
+        self.pages.give_back(worker.page)
+        self.segments.lost(worker.number)  # not before: with its socket closed, it may still be writing
+
+
+class _Helper:
+    """The zygote, seen from the driver: a process and the socket to it."""
+
+    def __init__(self) -> None:
+        # Packets: a request and the descriptors that come with it must not run into the next one.
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.words = Words()
+        stderr = _stderr()
+        start = "from dagflow.backends.local.zygote import main"
+        numbers = f"{theirs.fileno()}, {stderr}, {os.getpid()}"
+        code = f"import sys; sys.path[:0] = {_home()!r}; {start}; main({numbers})"
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno(), stderr],
+                stdin=subprocess.DEVNULL,
+                stderr=self.words.fd,
+                env={**_MALLOC, **os.environ},
+                process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
+            )
+        except (OSError, TypeError, ValueError) as error:
+            self.control.close()
+            self.words.close()
+            raise BackendError(f"cannot start worker processes with {sys.executable!r}: {error}") from error
+        finally:
+            theirs.close()
+            os.close(stderr)
+
+    def ask(self, request: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
+        """Send a request, with descriptors."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
+        self.control.sendmsg([marshal.dumps(request)], rights)
+
+    def end(self) -> str:
+        """Let it end, and wait for that; gives what it wrote last."""
+        try:
+            self.control.shutdown(socket.SHUT_RDWR)  # also where a process that was forked here has a copy of it
+        except OSError:
+            pass
+        self.control.close()
+        try:
+            self.process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        words = self.words.last()
+        self.words.close()
+        return words
+
+
+def _stderr() -> int:
+    """A descriptor of the user's stderr, or of nothing where there is none."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def _allow_more_descriptors() -> bool:
+    """Raise this process's soft limit of open files, as far as it may; whether that was possible."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    more = 4 * soft if hard == resource.RLIM_INFINITY else min(4 * soft, hard)
+    if more <= soft:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+    return True
 
 
 def _cause(code: int | None) -> str:
     if code is None:
         return "ended in an unknown way"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (by the system if memory ran out, or by somebody)"
     if code < 0:
         try:
             return f"was killed by {signal.Signals(-code).name}"

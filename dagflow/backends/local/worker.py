@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
 import mmap
 import os
 import signal
@@ -14,6 +16,7 @@ from typing import Any
 
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
+from dagflow.backends.local.pages import PAGE_BYTES
 from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
@@ -21,56 +24,52 @@ from dagflow.work.execute import Runner
 from dagflow.work.executors import Loop, Sequential, Threads
 from dagflow.work.program import Program
 
-PAGE_BYTES = 4096
 RIGHTS_BYTES = socket.CMSG_SPACE(64 * 4)
 """Room for the descriptors that come with one frame."""
+OOM_SCORE = b"500"
+"""The system, when memory runs out, shall kill a worker rather than the driver."""
 
 
-def work(socket_fd: int, page_fd: int) -> int:
-    """One worker's life; returns its exit code."""
+def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: int) -> int:
+    """One worker's life; returns its exit code.
+
+    What it writes to stderr until it is up goes into its ``words``, then to ``stderr_fd``, the user's own.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    _own_streams()
-    sock = socket.socket(fileno=socket_fd)
-    page = mmap.mmap(page_fd, PAGE_BYTES)
-    os.close(page_fd)
-    inbox = _Inbox(sock)
+    _own_streams(words_fd)
+    _offer_itself()
+    line = _Line(socket.socket(fileno=socket_fd), page_fd, page_at)
+    inbox = _Inbox(line)
     first = inbox.next()
     if first is None:
         return 0
     _, message, blobs = first
-    lock = threading.Lock()
-    mappings = inbox.mappings
-
-    def post(answer: Answer) -> None:
-        packed, parts = pack_answer(answer)
-        buffers = pack(answer.token, packed, parts)
-        with lock:
-            ended = mappings.let_go()
-            if ended:
-                buffers = [*pack(0, ("let go", ended), []), *buffers]
-            send_blocking(sock, buffers)
-
-    worker = message[1]
     try:
         program: Program = loads(blobs[0])
-        host = _host(worker, program, post, page, inbox)
+        host = _host(message[1], program, line, inbox)
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything
         import traceback
 
         text = traceback.format_exc(limit=-5)
-        send_blocking(sock, pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
+        line.send(pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
         return 1
-    send_blocking(sock, pack(0, ("up",), []))
+    os.dup2(stderr_fd, 2)
+    line.send(pack(0, ("up",), []))
     try:
         host.serve(inbox)
-    except ConnectionError:
-        return 0  # the driver is gone
+    except BaseException:
+        line.still_own()
+        raise
+    line.still_own()
+    _run_exit_functions()
     return 0
 
 
-def _own_streams() -> None:
+def _own_streams(words_fd: int) -> None:
     """Nothing to read from stdin; whole lines to stdout, so that those of several workers do not mix."""
     try:
+        os.dup2(words_fd, 2)
+        faulthandler.enable(words_fd)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
@@ -81,30 +80,109 @@ def _own_streams() -> None:
         pass
 
 
-def _host(worker: int, program: Program, post: Any, page: mmap.mmap, inbox: _Inbox) -> _Alone | _Shared:
-    store = inbox.mappings.store
+def _offer_itself() -> None:
+    """Be killed before the driver is, when the system runs out of memory."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(fd, OOM_SCORE)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def _run_exit_functions() -> None:
+    """What the user's modules registered with `atexit`, as at the end of any process: temporary files, children."""
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001, S110 - the tasks have ended; there is nobody to tell
+        pass
+
+
+class _Line:
+    """The worker's two ways to tell the driver something: frames into the socket, marks into the shared page.
+
+    Neither is there any more in a process that a function forks: such a child must not answer for its parent, and
+    ends when it comes back from the function that forked it.
+    """
+
+    def __init__(self, sock: socket.socket, page_fd: int, page_at: int) -> None:
+        self.sock = sock
+        self.pid = os.getpid()
+        self.page = mmap.mmap(page_fd, PAGE_BYTES, offset=page_at)
+        os.close(page_fd)
+        self.mark = memoryview(self.page).cast("q")
+        self.lock = threading.Lock()
+        self.open = 0
+        self.mappings = Mappings()
+        os.register_at_fork(after_in_child=self.cut)
+
+    def cut(self) -> None:
+        """Called in a child that a function has forked."""
+        self.sock.close()
+        self.mark.release()
+
+    def still_own(self) -> None:
+        """End here if this is not the worker but a child of it."""
+        if os.getpid() != self.pid:
+            os._exit(0)
+
+    def send(self, buffers: list[bytes]) -> None:
+        """Send a frame."""
+        self.still_own()
+        with self.lock:
+            self._send(buffers)
+
+    def _send(self, buffers: list[bytes]) -> None:
+        ended = self.mappings.let_go()
+        if ended:
+            buffers = [*pack(0, ("let go", ended), []), *buffers]
+        try:
+            send_blocking(self.sock, buffers)
+        except OSError:
+            os._exit(0)  # the driver is gone, or this is a child of the worker
+
+    def given(self) -> None:
+        """Threads or an event loop have been given a job: no single task can be marked, but that there is one can."""
+        with self.lock:
+            self.open += 1
+            self.mark[0] = -1
+
+    def answered(self, answer: Answer) -> None:
+        """Send an answer of `given` jobs."""
+        self.still_own()  # before the lock, which a child may find taken for ever
+        message, blobs = pack_answer(answer)
+        with self.lock:
+            self._send(pack(answer.token, message, blobs))
+            if answer.last:
+                self.mark[3] += 1
+                self.open -= 1
+                if not self.open:
+                    self.mark[0] = 0
+
+
+def _host(worker: int, program: Program, line: _Line, inbox: _Inbox) -> _Alone | _Shared:
+    store = line.mappings.store
     if program.mode in ("serial", "process"):
-        mark = memoryview(page).cast("q")
-        inbox.mappings.more = inbox.look  # this thread both reads and works
-        return _Alone(worker, Runner(program, seal=True, mark=mark, store=store), post, mark)
-    mark = memoryview(page).cast("q")
-    mark[1], mark[0] = -1, -1  # many at once: which task is running is not marked
+        line.mappings.more = inbox.look  # one thread reads and works
+        return _Alone(worker, Runner(program, seal=True, mark=line.mark, store=store), line)
     runner = Runner(program, seal=True, store=store)
     if program.mode == "async":
-        return _Shared(Loop(worker, program, post, runner=runner))
-    return _Shared(Threads(worker, program, post, runner=runner))
+        return _Shared(Loop(worker, program, line.answered, runner=runner), line)
+    return _Shared(Threads(worker, program, line.answered, runner=runner), line)
 
 
 class _Inbox:
     """Frames from the driver. Those that bring memory segments are dealt with here."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self, line: _Line) -> None:
+        self.sock = line.sock
+        self.mappings = line.mappings
         self.reader = Reader()
         self.frames: deque[Any] = deque()
         self.fds: list[int] = []
         self.buffer = bytearray(READ_MOST)
-        self.mappings = Mappings()
         self.ended = False
 
     def next(self) -> Any:
@@ -124,6 +202,8 @@ class _Inbox:
             size, rights, _, _ = self.sock.recvmsg_into([self.buffer], RIGHTS_BYTES, flags | socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
+        except ConnectionError:
+            size, rights = 0, []
         if not size:
             self.ended = True
             return
@@ -145,20 +225,24 @@ class _Inbox:
 class _Alone:
     """One task at a time, in the worker's main thread."""
 
-    def __init__(self, worker: int, runner: Runner, post: Any, mark: memoryview) -> None:
-        self.jobs = Sequential(worker, runner, post)
-        self.mark = mark
-        self.mappings = Mappings()
+    def __init__(self, worker: int, runner: Runner, line: _Line) -> None:
+        self.jobs = Sequential(worker, runner, self._post)
+        self.line = line
+
+    def _post(self, answer: Answer) -> None:
+        message, blobs = pack_answer(answer)
+        self.line.send(pack(answer.token, message, blobs))
+        if answer.last:
+            self.line.mark[3] += 1
 
     def serve(self, inbox: _Inbox) -> None:
         """Jobs until the driver says stop, or is gone."""
         jobs = self.jobs
-        self.mappings = inbox.mappings
         while True:
             if jobs.ready():
                 jobs.turn()
                 if jobs.running is None:
-                    self.mark[0] = 0
+                    self.line.mark[0] = 0  # whatever kills it now is nobody's doing
                 elif jobs.credit <= 0 and not self._take(inbox.next()):
                     break
                 continue
@@ -171,7 +255,7 @@ class _Alone:
             return False
         token, message, blobs = frame
         if message[0] == "job":
-            self.jobs.deliver(token, unpack_job(message, blobs, self.mappings))
+            self.jobs.deliver(token, unpack_job(message, blobs, self.line.mappings))
         elif message[0] == "grant":
             self.jobs.grant(token, message[1], message[2])
         return bool(message[0] != "stop")
@@ -180,15 +264,17 @@ class _Alone:
 class _Shared:
     """Threads or an event loop; the main thread only reads."""
 
-    def __init__(self, executor: Threads | Loop) -> None:
+    def __init__(self, executor: Threads | Loop, line: _Line) -> None:
         self.executor = executor
+        self.line = line
 
     def serve(self, inbox: _Inbox) -> None:
         """Jobs until the driver says stop, or is gone."""
         while (frame := inbox.next()) is not None:
             token, message, blobs = frame
             if message[0] == "job":
-                self.executor.deliver(token, unpack_job(message, blobs, inbox.mappings))
+                self.line.given()
+                self.executor.deliver(token, unpack_job(message, blobs, self.line.mappings))
             elif message[0] == "grant":
                 self.executor.grant(token, message[1], message[2])
             else:

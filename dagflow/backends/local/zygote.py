@@ -1,8 +1,10 @@
 """The zygote: one minimal, single-threaded process that forks workers on request and reports how they ended.
 
 Forking a small process takes a millisecond; starting an interpreter takes fourteen. It never runs a user's
-code, so it always notices at once when the driver is gone; workers ask the kernel to be killed with it, which
-also reaches one that is stuck in C code. Run as ``python -c``, with the control socket's number.
+code, so it always notices at once when the driver is gone. Each worker leads a process group of its own, which
+keeps Ctrl-C away from it; a worker that is killed, or dies of a crash, takes the processes that it started with
+it. Workers ask the kernel to be killed with the zygote, which also reaches one that is stuck in C code.
+Run as ``python -c``, with the control socket's number.
 """
 
 from __future__ import annotations
@@ -22,27 +24,162 @@ from dagflow.backends.local.worker import work
 
 _MESSAGE = struct.Struct("<I")
 PR_SET_PDEATHSIG = 1
+REQUEST_MOST = 1 << 20
 
 
-def main(control_fd: int) -> None:
-    """Serve fork requests until the driver closes the control socket."""
-    control = socket.socket(fileno=control_fd)
-    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    prctl = _prctl()
-    gc.freeze()
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
-    while True:
-        for fd, _ in poll.poll():
-            if fd == wake_read:
-                _drain(wake_read)
-                _reap(control)
-            elif not _fork(control, prctl, (wake_read, wake_write)):
-                os._exit(0)
+class Zygote:
+    """The process itself: its socket to the driver, and the workers that it has forked and not yet buried."""
+
+    def __init__(self, control_fd: int, stderr_fd: int, driver: int) -> None:
+        self.control = socket.socket(fileno=control_fd)
+        self.stderr = stderr_fd
+        os.set_inheritable(control_fd, False)
+        os.set_inheritable(stderr_fd, False)
+        self.wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.driver = _watched(driver)
+        self.prctl = _prctl()
+        self.workers: set[int] = set()
+
+    def serve(self) -> None:
+        """Serve requests until the driver closes the socket, or is gone."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to its terminal all the same
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wake[1], warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(self.wake[0], select.POLLIN)
+        if self.driver >= 0:
+            # The socket says it too, unless a process that the driver forked has a copy of its end.
+            poll.register(self.driver, select.POLLIN)
+        gc.freeze()
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self.wake[0]:
+                    _drain(fd)
+                    self.bury()
+                elif fd == self.driver or not self.request():
+                    for pid in self.workers:
+                        kill(pid)
+                    os._exit(0)
+
+    def bury(self) -> None:
+        """Tell the driver which workers have ended, and how."""
+        while True:
+            try:
+                # Looked at before it is taken away: as long as the dead leader is there, its group is its own.
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            pid = found.si_pid
+            if found.si_status:
+                kill(pid)
+            _, status = os.waitpid(pid, 0)
+            self.workers.discard(pid)
+            send(self.control, ("ended", pid, os.waitstatus_to_exitcode(status)))
+
+    def request(self) -> bool:
+        """Take one request in and carry it out; False when the driver is gone."""
+        fds = array.array("i")
+        try:
+            data, ancillary, _, _ = self.control.recvmsg(REQUEST_MOST, socket.CMSG_SPACE(3 * fds.itemsize))
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
+        if request[0] == "setup":
+            _, sys.path[:], sys.argv[:], directory, preload = request
+            for module in preload:
+                importlib.import_module(module)
+            try:
+                os.chdir(directory)
+            except OSError:
+                pass  # the driver's directory is gone; workers then have none either
+        elif request[0] == "kill":
+            if request[1] in self.workers:
+                kill(request[1])
+        else:
+            self.fork(int(request[1]), int(request[2]), *fds)
+        return True
+
+    def fork(self, number: int, offset: int, worker_socket: int, page: int, words: int) -> None:
+        """Fork a worker."""
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes
+            send(self.control, ("refused", number, str(error)))
+            pid = -1
+        if pid == 0:
+            self.become_worker(worker_socket, page, offset, words)
+        for fd in (worker_socket, page, words):
+            os.close(fd)
+        if pid > 0:
+            try:
+                os.setpgid(pid, pid)
+            except OSError:
+                pass  # it has done so itself, or is gone
+            self.workers.add(pid)
+            send(self.control, ("forked", number, pid))
+
+    def become_worker(self, worker_socket: int, page: int, offset: int, words: int) -> None:
+        """What a forked child does, to its end."""
+        code = 70
+        try:
+            parent = os.getppid()
+            if callable(self.prctl):
+                self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(0)  # the zygote died in between
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.control.close()
+            for fd in (*self.wake, self.driver):
+                if fd >= 0:
+                    os.close(fd)
+            gc.unfreeze()
+            code = work(worker_socket, page, offset, words, self.stderr)
+        except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
+            sys.excepthook(*sys.exc_info())
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (OSError, ValueError, AttributeError):
+                    pass
+            os._exit(code)
+
+
+def main(control_fd: int, stderr_fd: int, driver: int) -> None:
+    """Serve the driver to its end."""
+    Zygote(control_fd, stderr_fd, driver).serve()
+
+
+def kill(pid: int) -> None:
+    """Kill a worker, and the processes that it started in its group. It must not have been waited for yet."""
+    for call in (os.killpg, os.kill):
+        try:
+            call(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # it has left its group, or is dead
+
+
+def _watched(driver: int) -> int:
+    """A descriptor that becomes readable when the driver ends; -1 where the system has none."""
+    try:
+        fd = os.pidfd_open(driver)
+    except (AttributeError, OSError):
+        return -1
+    if os.getppid() != driver:
+        os._exit(0)  # it was gone before, and its number may be somebody else's
+    return fd
 
 
 def _prctl() -> object:
@@ -63,79 +200,7 @@ def _drain(fd: int) -> None:
         pass
 
 
-def _reap(control: socket.socket) -> None:
-    """Tell the driver which workers have ended, and how."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        send(control, ("ended", pid, os.waitstatus_to_exitcode(status)))
-
-
-def _fork(control: socket.socket, prctl: object, pipes: tuple[int, int]) -> bool:
-    """Take one request in and fork; False when the driver is gone."""
-    fds = array.array("i")
-    try:
-        data, ancillary, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(2 * fds.itemsize))
-    except ConnectionError:
-        return False
-    if not data:
-        return False
-    for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
-    if request[0] == "setup":
-        _, sys.path[:], directory, preload = request
-        for module in preload:
-            importlib.import_module(module)
-        try:
-            os.chdir(directory)
-        except OSError:
-            pass  # the driver's directory is gone; workers then have none either
-        return True
-    worker_socket, page = fds
-    pid = os.fork()
-    if pid == 0:
-        _become_worker(control, prctl, pipes, worker_socket, page)
-    os.close(worker_socket)
-    os.close(page)
-    send(control, ("forked", int(request[1]), pid))
-    return True
-
-
-def _become_worker(
-    control: socket.socket, prctl: object, pipes: tuple[int, int], worker_socket: int, page: int
-) -> None:
-    code = 70
-    try:
-        parent = os.getppid()
-        if callable(prctl):
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(0)  # the zygote died in between
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        control.close()
-        for fd in pipes:
-            os.close(fd)
-        gc.unfreeze()
-        code = work(worker_socket, page)
-    except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
-        sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                pass
-        os._exit(code)
-
-
-def send(control: socket.socket, message: tuple[str, int, int]) -> None:
+def send(control: socket.socket, message: tuple[str, int, int | str]) -> None:
     """Send one small message; a driver that is gone is noticed by the next read."""
     data = marshal.dumps(message)
     try:
