@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
@@ -17,6 +16,7 @@ from dagflow.core.envelope import (
 )
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.record import replace
 from dagflow.errors import BackendError
 
 MAX_CRASHES: Final = 3

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.lifecycle import Phase
 from dagflow.core.merging import MergeState
+from dagflow.core.record import field, record
 from dagflow.graph.plan import NodePlan
 
 ENVELOPE_SECONDS: Final = 0.010
@@ -24,7 +24,7 @@ PREFETCH_SECONDS: Final = 0.050
 """A second envelope waits at a busy worker only if it will not wait longer than this, when others could take it."""
 
 
-@dataclass(slots=True)
+@record
 class Counts:
     """What became of the tasks of one node. received = succeeded + failed + dropped when a run has ended."""
 
@@ -36,7 +36,7 @@ class Counts:
     duplicates: int = 0
 
 
-@dataclass(slots=True)
+@record
 class WorkerState:
     """A worker as the core knows it.
 

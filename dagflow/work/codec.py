@@ -11,15 +11,20 @@ their place travels.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any
 
 from dagflow.core.envelope import FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.outcome import Failure, open_error
 from dagflow.work.values import Place, Sealed, Values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
 _PROTOCOL = 5
 LARGE = 64 * 1024

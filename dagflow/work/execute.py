@@ -10,19 +10,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import count, islice, repeat
 from time import monotonic_ns, perf_counter
-from typing import TYPE_CHECKING, Any
 
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.events import Answer, Produced
 from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
-from dagflow.graph.marks import DROP
-from dagflow.graph.signature import makes_instances
-from dagflow.work.canonical import content_key
+from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.codec import open_values, seal
 from dagflow.work.outcome import capture
 from dagflow.work.values import copied, live
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dagflow.core.commands import Job
     from dagflow.work.codec import Store
     from dagflow.work.program import Program
@@ -330,6 +330,8 @@ class Runner:
 
     def _keys(self, worker: int, token: int, values: list[Any]) -> Answer:
         """The deduplication keys of the values."""
+        from dagflow.work.canonical import content_key
+
         answer = Answer(worker, token, keys=[])
         assert answer.keys is not None
         of = self.program.key

@@ -13,16 +13,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
 
 from dagflow.core.commands import SPLIT_CREDIT
 from dagflow.core.events import Answer
-from dagflow.graph.marks import DROP
-from dagflow.graph.signature import makes_instances
+from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.execute import Children, Failures, Runner, children_of, load, timed_out
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any
 
     from dagflow.core.commands import Job
     from dagflow.work.program import Program

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 
 class Place(Protocol):
@@ -83,6 +87,8 @@ def copied(value: Any) -> Any:
     """A deep copy; what cannot be copied (a lock, a connection) is shared."""
     if type(value) in _IMMUTABLE:
         return value
+    import copy
+
     try:
         return copy.deepcopy(value)
     except Exception:  # noqa: BLE001 - a user's __deepcopy__ may raise anything; sharing is the contract

@@ -113,6 +113,9 @@ def child(workload: str, made: type[Contender], size: int, *, watch: bool = Fals
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.json"
         environment = {**os.environ, **made.environment, "PYTHONPATH": str(HERE.parent)}
+        # A clone has no compiled files, and its modules must not be compiled anew in each process of each run: those
+        # of installed packages are not.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.child", made.name, workload, str(size), str(path)],
             cwd=ROOT,

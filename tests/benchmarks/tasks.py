@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 
@@ -79,6 +78,8 @@ def rest(seconds: float) -> float:
 
 
 async def rest_async(seconds: float) -> float:
+    import asyncio  # not above: a worker that has no event loop need not load one
+
     await asyncio.sleep(seconds)
     return seconds
 

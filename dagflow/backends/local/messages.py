@@ -5,8 +5,6 @@ Where a payload lies is a number (of a blob of the same frame) or a pair (number
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from dagflow.core.commands import Job
 from dagflow.core.envelope import ErrorRecord, FailedTask, FailurePayload, Group, Piece
 from dagflow.core.events import Answer, Produced
@@ -15,8 +13,10 @@ from dagflow.work.codec import seal
 from dagflow.work.outcome import seal_error
 from dagflow.work.values import Sealed, Values
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from dagflow.backends.local.mapping import Mappings
     from dagflow.backends.local.segments import Segments

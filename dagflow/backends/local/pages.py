@@ -11,7 +11,10 @@ import mmap
 import os
 import select
 import struct
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PAGE_BYTES: Final = mmap.PAGESIZE
 CHUNK_PAGES: Final = 256

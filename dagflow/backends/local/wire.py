@@ -9,19 +9,24 @@ when it is whole, so one torn by a death counts as nothing.
 from __future__ import annotations
 
 import marshal
-import socket
 import struct
 from array import array
 from collections import deque
 from itertools import islice
-from typing import Any, Final
 from zlib import crc32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Final
+else:  # the same functions, without the enums and selectors that come with them
+    import _socket as socket
 
 HEADER: Final = struct.Struct("<IIQI")
 VECTORS_MOST: Final = 512
 READ_MOST: Final = 1 << 20
 
-Frame = tuple[int, Any, list[bytes]]
+Frame = tuple[int, "Any", list[bytes]]
 """Token, message, blobs."""
 
 

@@ -6,13 +6,10 @@ import atexit
 import faulthandler
 import mmap
 import os
-import signal
-import socket
 import sys
 import threading
 from array import array
 from collections import deque
-from typing import Any
 
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
@@ -23,6 +20,15 @@ from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
 from dagflow.work.executors import Loop, Sequential, Threads
 from dagflow.work.program import Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from typing import Any
+else:  # the same functions, without the enums and selectors that come with them
+    import _signal as signal
+    import _socket as socket
 
 RIGHTS_BYTES = socket.CMSG_SPACE(64 * 4)
 """Room for the descriptors that come with one frame."""
