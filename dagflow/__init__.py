@@ -57,6 +57,7 @@ _HOME = {
     "Run": "dagflow.api",
     "DagflowError": "dagflow.errors",
     "GraphError": "dagflow.errors",
+    "GraphWarning": "dagflow.errors",
     "RunError": "dagflow.errors",
     "RunFailed": "dagflow.errors",
     "RunCancelled": "dagflow.errors",
@@ -99,6 +100,9 @@ if TYPE_CHECKING:
     )
     from dagflow.errors import (
         GraphError as GraphError,
+    )
+    from dagflow.errors import (
+        GraphWarning as GraphWarning,
     )
     from dagflow.errors import (
         InvariantBroken as InvariantBroken,

@@ -423,8 +423,7 @@ class _Live:
         if self.ring.reason == "done":
             return []
         open_windows = [s for node in scheduler.nodes if node.merge is not None for s in node.merge.roots]
-        aggregates = [s for index in scheduler.aggregates for s in scheduler.members_of(index)]
-        return [s for s in [*open_windows, *aggregates] if not s[0].aggregate]
+        return [*open_windows, *(s for members in scheduler.aggregates.values() for s in members)]
 
 
 class _Interrupts:

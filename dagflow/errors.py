@@ -18,6 +18,8 @@
     ├─ BackendError          the world: a worker cannot start, an extra is not installed
     └─ InvariantBroken       us: a bug in dagflow; tells the story that led to it
 
+`GraphWarning` warns of a graph that can run but looks wrong.
+
 An exception raised by a node's function is none of these: it reaches the user as itself, with the
 worker's traceback, the node and the task in its notes.
 """
@@ -37,6 +39,10 @@ class DagflowError(Exception):
 
 class GraphError(DagflowError, ValueError):
     """The graph is wrong; raised while it is built or checked, never while it runs."""
+
+
+class GraphWarning(UserWarning):
+    """The graph can run, but something in it looks wrong: annotations of joined functions contradict each other."""
 
 
 class RunError(DagflowError):

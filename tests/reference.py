@@ -72,7 +72,7 @@ class Reference:
             return None
         func = self.nodes[number].func
         try:
-            result = self.call(func, value)
+            result = self.call(func, value) if plan.batch_size is None else self.call(func, [value])[0]
             if plan.kind == "split":
                 return self.split(number, result, value, scopes, key)
             if plan.kind == "route":
@@ -217,10 +217,14 @@ class Reference:
             if self.plan.nodes[merger].merge.skip_missing:
                 return
         if key[0] == "run":
-            for member_key, _ in self.run_members[key[1]]:
-                self.lost[member_key[0]].append(((float("inf"),), error))
+            for root in self.members_of(key[1]):
+                self.lost[root].append(((float("inf"),), error))
         else:
             self.lost[key[0]].append((key, error))
+
+    def members_of(self, number):
+        for key, _ in self.run_members[number]:
+            yield from self.members_of(key[1]) if key[0] == "run" else [key[0]]
 
     def after(self, number):
         todo, seen = [number], set()

@@ -17,6 +17,30 @@ SHOWN = {
         "2 done ['12 words, 4 different ones']",
         "0 failed 1 member failed: ValueError: an empty text has no vocabulary",
     ],
+    "disasters/empty_branch_before_a_join": [
+        "socks done [['blue', 'red']]",
+        "empty done [[]]",
+        "junk done [[]]",
+    ],
+    "disasters/failed_child_in_a_nested_chord": [
+        "anna done 183",
+        "bert failed",
+        "cleo done 16",
+        "MissingMembers, because:",
+        "ZeroDivisionError: integer division or modulo by zero",
+    ],
+    "disasters/label_without_a_branch": [
+        "refused: router 'by_colour': no branch for 'amber'",
+        "skipped: [['red: stop', 'green: go']]",
+        "failed: label 'blue' has no branch; known: 'red', 'green'",
+    ],
+    "disasters/retry_after_the_end": ["total: 200", "tries of page 4: 4", "retried: 3 succeeded: 5"],
+    "disasters/split_inside_a_branch": [
+        "one two three -> ['ONE', 'owt', 'eerht']",
+        "alone -> ['ALONE']",
+        "four five -> ['FOUR', 'evif']",
+    ],
+    "disasters/uneven_branches_into_one_node": ["quick 7 & slow 71", "True"],
     "fold_million": ["True memory grew by less than 64 MiB: True"],
     "nested_split": ["anna [700, 6000]", "bert []", "cleo [0]"],
     "router_failures": [
@@ -44,4 +68,4 @@ def test_example(name: str, tmp_path: Path) -> None:
 
 
 def test_every_example_is_run() -> None:
-    assert sorted(SHOWN) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    assert sorted(SHOWN) == sorted(str(p.relative_to(EXAMPLES).with_suffix("")) for p in EXAMPLES.rglob("*.py"))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagflow.backends.mailbox import Mailbox
-from dagflow.core.events import Answer, Event, WorkerLost, WorkerUp
+from dagflow.core.events import Answer, Event, Running, WorkerLost, WorkerUp
 from dagflow.work.execute import Runner
-from dagflow.work.executors import Sequential
+from dagflow.work.sequential import Sequential
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Job
@@ -53,7 +53,10 @@ class SerialBackend:
         self.workers[worker].grant(token, count, cut)
 
     def probe(self, worker: int) -> None:
-        """Nothing runs while the ring does."""
+        """Nothing runs while the ring does; but there may be something to do."""
+        found = self.workers.get(worker)
+        if found is not None:
+            self.mailbox.post(Running(worker, 0, 0, 0.0, idle=found.running is None and not found.jobs))
 
     def stop(self, worker: int, *, kill: bool) -> None:
         """Close a runner."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from dagflow.backends.local.pool import Pool
 from dagflow.backends.mailbox import Mailbox
 from dagflow.backends.serial import cannot_load
-from dagflow.core.events import Event, WorkerUp
-from dagflow.work.executors import Loop, Threads, one_thread
+from dagflow.core.events import Event, Running, WorkerUp
+from dagflow.work.loop import Loop
+from dagflow.work.threads import Threads, one_thread
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Job
@@ -70,8 +71,11 @@ class ThreadBackend:
             self.pool.grant(worker, token, count, cut)
 
     def probe(self, worker: int) -> None:
-        """Ask a worker process what it is doing."""
-        if self.pool is not None:
+        """Ask a worker what it is doing; an executor in this process only whether it does anything."""
+        found = self.here.get(worker)
+        if found is not None:
+            self.mailbox.post(Running(worker, 0, 0, 0.0, idle=not found.owes()))
+        elif self.pool is not None:
             self.pool.probe(worker)
 
     def stop(self, worker: int, *, kill: bool) -> None:

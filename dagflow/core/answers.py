@@ -48,8 +48,10 @@ class Answers(Splits):
             for position, error, may_retry in answer.failures:
                 self._attempt_failed(node, lease, position, error, may_retry)
             self._settle(node, lease, answer, ended)
-        node.learn(lease.count if answer.last and lease.ended is None else len(answer.ended or ()), answer.seconds)
+        lease.seconds += answer.seconds
+        node.seconds += answer.seconds
         if answer.last:
+            node.learn(lease.count - len(answer.returned), lease.seconds)
             self._release(lease)
 
     def _ended_positions(self, lease: Lease, answer: ev.Answer) -> Sequence[int]:

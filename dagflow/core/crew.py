@@ -17,12 +17,14 @@ from dagflow.core.envelope import (
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
 from dagflow.core.record import replace
-from dagflow.errors import BackendError
+from dagflow.errors import BackendError, InvariantBroken
 
 MAX_CRASHES: Final = 3
 """How often a task may kill its worker before it fails."""
 MAX_FAILED_STARTS: Final = 3
 """How many workers of a node may die before they are up, one after the other, before the run is broken."""
+STALL_SECONDS: Final = 5.0
+"""After so long without any answer those who owe one are asked whether they still know of it."""
 HANDLING_SECONDS: Final = 10.0
 """Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
 
@@ -158,6 +160,31 @@ class Crew(Answers):
         """The lease that each killable worker of ``node`` is at."""
         return [next(iter(w.leases.values())) for w in node.workers.values() if w.killable and w.leases]
 
+    def stall_deadline(self) -> float | None:
+        """When to ask the workers about their leases, if nothing is heard of any until then."""
+        return max(self.heard_at, self.probed_at) + STALL_SECONDS if self.leases else None
+
+    def _ask_about_leases(self) -> None:
+        deadline = self.stall_deadline()
+        if deadline is not None and deadline <= self.now:
+            self.probed_at = self.now
+            for worker in self.workers.values():
+                if worker.ready and worker.leases:
+                    self._out.append(do.Probe(worker.number))
+
+    def _found_idle(self, worker: WorkerState) -> None:
+        """A worker that holds a lease says that it has nothing to do: said twice, with nothing in between, the
+        lease or its answer is lost, and nobody would ever wait for it in vain."""
+        if worker.number not in self.suspects:
+            self.suspects.add(worker.number)
+            return
+        lease = next(iter(worker.leases.values()))
+        name = self.nodes[worker.node].plan.name
+        raise InvariantBroken(
+            f"worker {worker.number} of node {name!r} has nothing to do, but never answered lease {lease.token} "
+            f"({lease.left} of {lease.count} tasks): the run cannot end; {self.story()}"
+        )
+
     def _probe(self) -> None:
         for node in self.nodes:
             if node.plan.timeout is None:
@@ -170,6 +197,10 @@ class Crew(Answers):
     def _running(self, event: ev.Running) -> None:
         worker = self.workers.get(event.worker)
         if worker is None or not worker.leases:
+            return
+        if event.idle:
+            self._found_idle(worker)
+        if not worker.killable:
             return
         node = self.nodes[worker.node]
         lease = next(iter(worker.leases.values()))
@@ -191,23 +222,9 @@ class Crew(Answers):
 
     def _dispatch(self) -> None:
         for node in reversed(self.nodes):
-            while node.queue and self._room(node):
+            while node.queue and self.has_room(node):
                 if not self._deliver_one(node):
                     break
-
-    def _room(self, node: Inbox) -> bool:
-        """Whether what the node gives has somewhere to go."""
-        for port in node.plan.ports:
-            limited = port.exit and self.sink_room is not None and not self.sink_holds
-            if limited and (self.unread >= (self.sink_room or 0) or self.unread_bytes > self.max_bytes // 2):
-                return False
-            for target in port.targets:
-                there = self.nodes[target]
-                if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
-                    continue  # what it holds is state, and waits for nothing that is queued
-                if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
-                    return False
-        return True
 
     def _deliver_one(self, node: Inbox) -> bool:
         most = node.allow(self.now)
@@ -228,7 +245,7 @@ class Crew(Answers):
             return False
         if self.one_by_one:
             credit = 1
-        envelopes = node.pop(min(credit, most))
+        envelopes = node.pop(node.rounded(min(credit, most)))
         self._lease(node, best, envelopes)
         if len(node.workers) < node.slots and node.queued and not any(not w.ready for w in node.workers.values()):
             self._start_worker(node)
@@ -303,7 +320,7 @@ class Crew(Answers):
             if lease is None:
                 self._blocked_splits.discard(token)
                 continue
-            if lease.owed and self._room(self.nodes[lease.node]):
+            if lease.owed and self.has_room(self.nodes[lease.node]):
                 node = self.nodes[lease.node]
                 cut = min((self._cut(self.nodes[t]) for port in node.plan.ports for t in port.targets), default=1)
                 self._out.append(do.Grant(lease.worker, token, lease.owed, cut))

@@ -33,6 +33,10 @@ class Payload(Protocol):
     def branch(self, number: int, /) -> Payload: ...
 
 
+Piece = tuple[Payload, int, int]
+"""Values ``[1]`` to ``[2]`` of payload ``[0]``."""
+
+
 @record(frozen=True)
 class ErrorRecord:
     """One task's error. Texts for people; ``sealed`` is the exception, opened only where the user reads it.
@@ -53,11 +57,14 @@ class ErrorRecord:
 
 @record(frozen=True)
 class FailedTask:
-    """A finally failed task on its way to ``node.failures``: its input (sealed) and its error."""
+    """A finally failed task on its way to ``node.failures``: its input (sealed) and its error.
 
-    payload: Any
-    position: int
+    The input is one value; of a merge (``merged``) the members that were there; nothing, of a fold, which keeps none.
+    """
+
+    pieces: list[Piece]
     error: ErrorRecord
+    merged: bool = False
 
 
 @record
@@ -72,10 +79,6 @@ class FailurePayload:
         """The same for every branch: each worker makes its own values of it."""
         del number
         return self
-
-
-Piece = tuple[Payload, int, int]
-"""Values ``[1]`` to ``[2]`` of payload ``[0]``."""
 
 
 @record
@@ -127,6 +130,11 @@ class Envelope:
         if payload is None or not payload.count:
             return 0
         return payload.size * self.count // payload.count
+
+    def piece(self, at: int) -> Piece:
+        """The value of the task at position ``at``."""
+        assert self.payload is not None, "a merge has groups, and no payload"
+        return self.payload, self.low + at, self.low + at + 1
 
     def split(self, count: int) -> Envelope:
         """Cut the first ``count`` tasks off, as an envelope of their own."""
@@ -193,6 +201,7 @@ class Lease:
     owed: int = 0
     starts: list[int] | None = None
     deadline: float | None = None
+    seconds: float = 0.0
 
     def find(self, position: int) -> tuple[Envelope, int]:
         """The envelope that holds ``position``, and the position in it."""

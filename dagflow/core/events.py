@@ -59,13 +59,14 @@ class WorkerLost:
 class Running:
     """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``.
 
-    Token 0: it is idle, and has answered for all that it was given. Position: see `WorkerLost`.
+    Token 0: it is at none now. Position: see `WorkerLost`. ``idle``: it has answered for all that it was given.
     """
 
     worker: int
     token: int
     position: int
     since: float
+    idle: bool = False
 
 
 @record

@@ -33,9 +33,8 @@ class Failing(Duplicates):
             delay = backoff(node.plan, again.attempt, hash((space.lineage(index), node.index)))
             self.waiting.put(self.now + delay, node.index, again)
             node.counts.retried += 1
-            self._out.append(
-                do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, self._input(envelope, at))
-            )
+            value = envelope.piece(at) if group is None else None
+            self._out.append(do.TaskFailed(node.index, space, index, error, envelope.attempt + 1, delay, value))
             return
         if group is not None:
             if group.fold is not None:
@@ -43,8 +42,7 @@ class Failing(Duplicates):
                 return
             node.counts.failed += group.members
             space, index = next(iter(tasks_of(take(lease.segments, [position]))))
-            piece = group.pieces[0] if group.pieces else None
-            self._failed(node, space, index, error, envelope.attempt + 1, piece)
+            self._failed(node, space, index, error, envelope.attempt + 1, group.pieces)
             return
         self._final_failure(node, envelope, at, error, lease.spaces.get(position))
 
@@ -78,7 +76,7 @@ class Failing(Duplicates):
             index,
             error,
             envelope.attempt + 1,
-            self._input(envelope, at),
+            [envelope.piece(at)],
             split=space_of_children is not None,
         )
 

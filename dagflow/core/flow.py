@@ -135,18 +135,20 @@ class Flow(State):
         index: int,
         error: ErrorRecord,
         attempts: int,
-        input_piece: Piece | None,
+        given: list[Piece],
         *,
         split: bool = False,
     ) -> None:
         """A task has failed finally: to the failures port, else a tombstone in its scope, else its root has failed.
 
+        ``given``: what it was: a value, or the members that were to be merged.
         ``split``: a Splitter that failed after some of its children had gone on; its own scope is open, and the
         failure is a missing member of that.
         """
         attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
         record = _final(error, node.plan.name, attempts)
-        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, input_piece))
+        value = given[0] if given and node.merge is None else None
+        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value))
         tracked = split and self._tracks(node, node.plan.split_frame)
         if tracked:
             account = Account(self.lineages.family(node.plan.split_frame, space, 0), None)
@@ -154,7 +156,7 @@ class Flow(State):
             account = self.lineages.account(space, node.index)
         port = node.plan.failures
         if port is not None:
-            self._to_failures(node, port, space, index, record, input_piece)
+            self._to_failures(node, port, space, index, record, given)
         elif account.family.frame != ROOT:
             account.family.lose(account.scopes((index,))[0], record)
         else:
@@ -168,11 +170,11 @@ class Flow(State):
         space: Space,
         index: int,
         record: ErrorRecord,
-        input_piece: Piece | None,
+        given: list[Piece],
     ) -> None:
-        payload, low = (input_piece[0], input_piece[1]) if input_piece is not None else (None, 0)
-        size = getattr(payload, "size", 0) // max(1, getattr(payload, "count", 1))
-        failure = FailurePayload([FailedTask(payload, low, record)], 1, size + 1024)
+        merged = node.merge is not None and not node.merge.plan.fold
+        size = sum(payload.size * (high - low) // payload.count for payload, low, high in given)
+        failure = FailurePayload([FailedTask(given, record, merged)], 1, size + 1024)
         self._emit(node, port, [(space, (index,))], failure, 0, fresh=True)
 
     def _lost(self, node: Inbox, space: Space, index: int, record: ErrorRecord) -> None:
@@ -184,7 +186,7 @@ class Flow(State):
                 return
         fact: do.Lost | do.AggregateLost
         if space.aggregate:
-            fact = do.AggregateLost(node.index, self.members_of(space.root_index(index)), record)
+            fact = do.AggregateLost(node.index, self.aggregates[space.root_index(index)], record)
         else:
             fact = do.Lost(node.index, space, index, record)
         self._out.append(fact)

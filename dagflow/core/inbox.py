@@ -86,6 +86,7 @@ class Inbox:
         self.merge = MergeState(plan.merge) if plan.merge is not None else None
         self.slots = plan.width if plan.mode == "process" else 1
         self.lanes = plan.width if plan.mode in ("thread", "async") else 1
+        self.unit = plan.batch_size or 1
         self.allowance = 0.0
         self.allowed_at: float | None = None
 
@@ -156,13 +157,13 @@ class Inbox:
             best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
         if self.value_bytes and best * self.value_bytes > LEASE_BYTES:
             best = int(LEASE_BYTES / self.value_bytes)
-        return max(1, best, self.plan.batch_size or 1)
+        return max(1, best, self.unit)
 
     def capacity(self) -> int:
         """How many tasks may wait in its queue before those that feed it are held back."""
-        tasks = max(64, 4 * self.want() * self.slots, 2 * self.lanes)
+        tasks = max(64, 4 * self.want() * self.slots, 2 * self.lanes * self.unit)
         if self.value_bytes and tasks * self.value_bytes > CHANNEL_BYTES:
-            tasks = max(2 * self.slots * self.lanes, int(CHANNEL_BYTES / self.value_bytes), self.plan.batch_size or 1)
+            tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / self.value_bytes))
         return tasks
 
     def cut(self) -> int:
@@ -170,8 +171,7 @@ class Inbox:
         return max(1, min(4 * self.want(), ENVELOPE_TASKS)) if self.lanes == 1 else 64
 
     def learn(self, count: int, seconds: float) -> None:
-        """Take in that ``count`` tasks took ``seconds`` of a worker's time."""
-        self.seconds += seconds
+        """Take in that the ``count`` tasks of a lease took ``seconds`` of a worker's time."""
         if self.lanes > 1 or count <= 0:
             return
         cost = seconds / count
@@ -185,7 +185,8 @@ class Inbox:
         if not worker.ready or worker.alone:
             return 0
         if self.lanes > 1:
-            return max(0, 2 * self.lanes - worker.load) if worker.load <= self.lanes * 3 // 2 else 0
+            busy = self.lanes * self.unit
+            return max(0, 2 * busy - worker.load) if worker.load <= busy * 3 // 2 else 0
         if not worker.leases:
             return self.share()
         if len(worker.leases) > 1 or self.plan.timeout is not None:
@@ -196,7 +197,12 @@ class Inbox:
 
     def share(self) -> int:
         """An envelope that leaves something for the node's other workers."""
-        return max(1, min(self.want(), -(-self.queued // self.slots)), self.plan.batch_size or 1)
+        return max(1, min(self.want(), -(-self.queued // self.slots)), self.unit)
+
+    def rounded(self, count: int) -> int:
+        """``count`` tasks, or fewer: whole lists only where the function takes lists, if there are enough tasks."""
+        count = min(count, self.queued)
+        return count - count % self.unit if count > self.unit else count
 
     def allow(self, now: float) -> int:
         """How many tasks the rate limit allows at ``now``: a bucket that holds 10 ms worth, and at least one."""

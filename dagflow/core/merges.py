@@ -108,8 +108,7 @@ class Merges(Flow):
         members = group.fold.members if group.fold is not None else group.members
         node.counts.failed += members
         (space, indices) = segments[0]
-        input_piece = group.pieces[0] if group.pieces else None
-        self._failed(node, space, indices[0], error, 0, input_piece)
+        self._failed(node, space, indices[0], error, 0, group.pieces)
 
     def _hold(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
         """Members of scopes arrive: each waits for its own scope only."""
@@ -180,12 +179,10 @@ class Merges(Flow):
                 if merge.since is None:
                     merge.since = self.now
                 merge.count += len(part)
-                root = self.lineages.aggregate if space.aggregate else self.lineages.root
-                merge.roots.append((root, space.root_indices(part)))
+                merge.roots += self._sources(space, part)
                 if merge.plan.fold:
                     if merge.fold is None:
-                        merge.fold = Fold([])
-                        merge.fold.segments = [(self.lineages.aggregate, (merge.fired,))]
+                        merge.fold = Fold([(self.lineages.aggregate, (_aggregate(node, merge),))])
                     merge.fold.add((payload, low + start, low + stop))
                     self._step(node, merge.fold)
                 else:
@@ -200,28 +197,25 @@ class Merges(Flow):
 
     def _fire_window(self, node: Inbox, merge: MergeState) -> None:
         """The open window (or the run) is complete: its members become one aggregate task."""
-        aggregate = self.lineages.aggregate
-        index = (node.index << 40) | merge.fired
+        aggregate, index = self.lineages.aggregate, _aggregate(node, merge)
         merge.fired += 1
         self.aggregates[index] = merge.roots
-        held: Any = merge.fold
-        lost: Sequence[ErrorRecord] = ()
-        if merge.plan.closing == "run":
-            lost = merge.lost
-            held = held if merge.plan.fold else merge.runs
-        elif not merge.plan.fold:
-            held = merge.runs
-        segments: list[Segment] = [(aggregate, (index,))]
-        there = self.lineages.account(aggregate, node.index)
-        assert there.family is self.lineages.aggregate_fates
-        if isinstance(held, list) and merge.plan.closing == "window":
+        if merge.plan.closing == "window" and not merge.plan.fold:
             merge.held -= merge.count
-            pieces = [(p, at, at + (1 if isinstance(i, int) else len(i))) for _, i, p, at in held]
+            pieces = [(payload, at, at + len(indices)) for _, indices, payload, at in merge.runs]
             merge.reset()
-            self._queue_merge(node, Envelope("merge", segments, 1, groups=[Group(pieces)]))
+            self._queue_merge(node, Envelope("merge", [(aggregate, (index,))], 1, groups=[Group(pieces)]))
             return
+        held = merge.fold if merge.plan.fold else merge.runs
         merge.reset()
-        self._merge(node, aggregate, (index,), [held], [lost])
+        self._merge(node, aggregate, (index,), [held], [merge.lost])
+
+    def _sources(self, space: Space, indices: Indices) -> list[Segment]:
+        """The source tasks that tasks came from; of what a window gave, those of its members."""
+        roots = space.root_indices(indices)
+        if not space.aggregate:
+            return [(self.lineages.root, roots)]
+        return [segment for index in roots for segment in self.aggregates[index]]
 
     def _close_group(self, node: Inbox, lease: Lease, position: int) -> int:
         envelope, at = lease.find(position)
@@ -233,3 +227,8 @@ class Merges(Flow):
         group.fold.leased = False
         node.merge.folding -= 1
         return int(group.fold.members)
+
+
+def _aggregate(node: Inbox, merge: MergeState) -> int:
+    """The number of the task that the open window becomes."""
+    return (node.index << 40) | merge.fired

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagflow.core.envelope import Envelope, ErrorRecord, Group, Piece
-from dagflow.core.ids import Segment
-from dagflow.core.scopes import Run
+from dagflow.core.envelope import Envelope, ErrorRecord, Group, Payload, Piece
+from dagflow.core.ids import Indices, Segment, Space
 from dagflow.graph.plan import MergePlan
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class MergeState:
     def __init__(self, plan: MergePlan) -> None:
         self.plan = plan
         self.held = 0
-        self.runs: list[Run] = []
+        self.runs: list[tuple[Space, Indices, Payload, int]] = []
         self.roots: list[Segment] = []
         self.count = 0
         self.since: float | None = None

@@ -40,6 +40,9 @@ class Scheduler(Crew):
         if self.finished:
             return []
         for event in events:
+            if not isinstance(event, (ev.TimePassed, ev.Running)):
+                self.heard_at = now
+                self.suspects.clear()
             self._take_in(event)
         self._turn()
         out, self._out = self._out, []
@@ -47,7 +50,7 @@ class Scheduler(Crew):
 
     def next_deadline(self) -> float | None:
         """When to call `handle` again even if nothing happens."""
-        times = [self.waiting.next_due()]
+        times = [self.waiting.next_due(), self.stall_deadline()]
         for node in self.nodes:
             if node.merge is not None:
                 times.append(node.merge.due())
@@ -95,6 +98,8 @@ class Scheduler(Crew):
                 pass
 
     def _turn(self) -> None:
+        self._probe()
+        self._ask_about_leases()
         if self.stopping is None:
             for number, envelope in self.waiting.due(self.now):
                 self.nodes[number].push(envelope, first=True)
@@ -102,7 +107,6 @@ class Scheduler(Crew):
             for node in self.nodes:
                 if node.merge is not None and (due := node.merge.due()) is not None and due <= self.now:
                     self._fire_window(node, node.merge)
-            self._probe()
             if not self.paused:
                 self._grant()
                 self._dispatch()
@@ -239,18 +243,3 @@ class Scheduler(Crew):
         if any(not w.ready for w in self.workers.values()) or self.unread:
             return None
         return f"nothing can move and nothing is running: {self.story()}"
-
-    def story(self) -> str:
-        """Which node waits for what, and which scopes miss members."""
-        source = "open" if self.source_open else "ended"
-        lines = [
-            f"source {source}, {self.admitted} admitted, {self.open_roots} not ended, {self.unread} outputs not taken"
-        ]
-        for node in self.nodes:
-            waiting = self.waiting.at_node.get(node.index, 0)
-            text = f"{node.plan.name!r} is {node.phase}: {node.queued} queued, {node.leased} leased"
-            text += f", {waiting} waiting for a retry, {len(node.workers)} workers"
-            if node.merge is not None:
-                text += f", holds {node.merge.held} members"
-            lines.append(text if self._room(node) else text + ", held back by a full channel after it")
-        return "; ".join(lines)

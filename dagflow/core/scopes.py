@@ -108,13 +108,13 @@ class Lineages:
         self.aggregate.aggregate = True
         self.aggregate_fates = Family(ROOT, self.aggregate, 1)
         self.aggregate.chain = (Account(self.aggregate_fates, None),)
-        self.tracks_tasks = bool(plan.frames[plan.task_frame].closers)
         fate = Account(self.fates, None)
-        if self.tracks_tasks:
-            self.task_scopes = Family(plan.task_frame, self.root, 1)
-            self.root.chain = (Account(self.task_scopes, None), fate)
-        else:
-            self.root.chain = (fate,)
+        self.root.chain = (fate,)
+        if plan.frames[plan.task_frame].closers:
+            # What is merged of a source task has its number but has left its scope: its space is a twin of the root.
+            merged = Space(None, ROOT, None, 0)
+            merged.chain = (fate,)
+            self.root.chain = (Account(Family(plan.task_frame, merged, 1), None), fate)
 
     def account(self, space: Space, node: int) -> Account:
         """Where tasks of ``space`` count while they are at ``node``."""
@@ -170,7 +170,7 @@ class Lineages:
 
 def order_members(runs: list[Run]) -> list[tuple[Payload, int, int]]:
     """The members of one scope in lineage order, as pieces ``(payload, from, to)`` of where their values lie."""
-    if len(runs) > 1:
+    if len(runs) > 1 or (runs and not isinstance(runs[0][1], (int, range))):
         if _siblings(runs):
             runs = sorted(runs, key=_branch)
             return [(payload, low, low + 1) for _, _, payload, low in runs]

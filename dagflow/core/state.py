@@ -6,15 +6,12 @@ from typing import Literal
 
 from dagflow.core import commands as do
 from dagflow.core.commands import Command, Fact
-from dagflow.core.envelope import (
-    Envelope,
-    Lease,
-    Piece,
-)
+from dagflow.core.envelope import Lease, Piece
 from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
 from dagflow.core.retrying import Waiting
 from dagflow.core.scopes import Lineages
+from dagflow.core.story import story
 from dagflow.graph.plan import Plan
 
 Stopping = Literal["drain", "kill"]
@@ -61,11 +58,13 @@ class State:
         self.stopping: Stopping | None = None
         self.finished = False
         self.failure: BaseException | None = None
+        self.heard_at = self.probed_at = 0.0
+        self.suspects: set[int] = set()
         self.first_lost: do.Lost | do.AggregateLost | None = None
         self.late_answers = 0
         self.crashes = 0
         self.open_roots = 0
-        self.aggregates: dict[int, list[Segment]] = {}
+        self.aggregates: dict[int, list[Segment]] = {}  # the source tasks that came together in each
         self.now = 0.0
         self._out: list[Command | Fact] = []
         self._tokens = 0
@@ -81,25 +80,26 @@ class State:
         """About how many bytes the queued values, and the outputs that nobody has taken yet, take."""
         return self.unread_bytes + sum(node.bytes for node in self.nodes)
 
-    def members_of(self, aggregate: int) -> list[Segment]:
-        """The source tasks that an aggregate came from, through windows of windows."""
-        found: list[Segment] = []
-        todo = [aggregate]
-        while todo:
-            for space, indices in self.aggregates.get(todo.pop(), ()):
-                if space.aggregate:
-                    todo.extend(indices)
-                else:
-                    found.append((space, indices))
-        return found
+    def has_room(self, node: Inbox) -> bool:
+        """Whether what the node gives has somewhere to go."""
+        for port in node.plan.ports:
+            limited = port.exit and self.sink_room is not None and not self.sink_holds
+            if limited and (self.unread >= (self.sink_room or 0) or self.unread_bytes > self.max_bytes // 2):
+                return False
+            for target in port.targets:
+                there = self.nodes[target]
+                if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
+                    continue  # what it holds is state, and waits for nothing that is queued
+                if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
+                    return False
+        return True
+
+    def story(self) -> str:
+        """Which node waits for what, and which scopes miss members."""
+        return story(self)
 
     def _tracks(self, node: Inbox, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)
-
-    def _input(self, envelope: Envelope, at: int) -> Piece | None:
-        if envelope.payload is None:
-            return None
-        return envelope.payload, envelope.low + at, envelope.low + at + 1
 
     def _inputs(self, lease: Lease) -> list[Piece]:
         return [(e.payload, e.low, e.low + e.count) for e in lease.envelopes if e.payload is not None]

@@ -136,10 +136,16 @@ class Graph:
         return frozen
 
     def check(self) -> Plan:
-        """Check the whole graph as a run would: raises `GraphError`, gives the plan."""
-        from dagflow.graph.compile import compile_plan
+        """Check the whole graph as a run would: raises `GraphError`, gives the plan.
 
-        return compile_plan(self)
+        Warns (`GraphWarning`) where the annotations of two joined functions clearly contradict each other.
+        """
+        from dagflow.graph.compile import compile_plan
+        from dagflow.graph.hints import warn_of_mismatches
+
+        plan = compile_plan(self)
+        warn_of_mismatches(self)
+        return plan
 
     def sinks(self) -> tuple[Node, ...]:
         """The nodes whose outputs leave the graph: nothing is joined to their main port."""

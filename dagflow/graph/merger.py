@@ -73,6 +73,11 @@ class Merger(Node):
             raise ValueError(f"node {self.name!r}: size and within make windows; give them or of=, not both")
 
     @property
+    def folds_only(self) -> bool:
+        """Whether what its fold has accumulated is the merged value as it stands."""
+        return self.func is _itself
+
+    @property
     def windowed(self) -> bool:
         """Whether this merges windows in arrival order rather than scopes."""
         return self.size is not None or self.within is not None

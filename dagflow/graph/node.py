@@ -23,7 +23,7 @@ MODES: Final = ("serial", "thread", "process", "async")
 DEFAULT_LOGGER: Final = "default"
 
 # What a pickled node leaves at home: state of the calling process, of no use to a worker.
-_STAYS_HOME = ("logger", "_last")
+_STAYS_HOME = ("logger", "_last", "__orig_class__")
 
 
 def default_width(mode: str) -> int:
@@ -227,8 +227,3 @@ def _seconds(name: str, option: str, value: Any, *, zero: bool = False) -> float
         bound = "not negative" if zero else "more than 0"
         raise ValueError(f"node {name!r}: {option} must be a number {bound}, not {value!r}")
     return float(value)
-
-
-def names_of(nodes: Iterable[Node]) -> str:
-    """Node names for a message: ``'a', 'b'``."""
-    return ", ".join(repr(n.name) for n in nodes)

@@ -129,7 +129,9 @@ class Scopes:
             goes = self._through(node, came)
             for number, edges in self.out_edges[node].items():
                 failed = self.ports[node][number] is FAILURES
-                base = came if failed else goes
+                # A task that failed at a node is where it was before it; but a merged task is the opener's task
+                # going on, so a failed one is outside the scope too: that has been closed.
+                base = came if failed and node not in self.closes else goes
                 if node in self.route_frames and not failed:
                     base = base.opened(self.route_frames[node], number)
                 targets = [e.target for e in edges if e.target is not None]
@@ -174,10 +176,10 @@ class Scopes:
             if frame.kind == "split" or (frame.kind == "branch" and len(came.branches[id(frame)]) >= 2):
                 return frame
         raise GraphError(
-            f"merger {name!r} has no scope to close: no Splitter and no branching is open on every way into it"
-            f"{self._way_out(came)}. Put a Splitter before it, send each task to several nodes (a >> [b, c] >> "
-            f'{name}), or say what to merge: of="task" (all that came from one source task), of="run" '
-            f"(everything), size=n or within=seconds (windows)"
+            f"merger {name!r} has no scope to close: on every way into it no Splitter is open, and no branching of "
+            f"which several branches lead here{self._way_out(came)}. Put a Splitter before it, send each task to "
+            f'several nodes (a >> [b, c] >> {name}), or say what to merge: of="task" (all that came from one source '
+            f'task), of="run" (everything), size=n or within=seconds (windows)'
         )
 
     def _not_open(self, merger: Merger, name: str, opener: Node, came: Way) -> str:
@@ -186,12 +188,7 @@ class Scopes:
                 f"merger {name!r}: of={opener.name!r} is not a node of this graph; name a Splitter or a node that "
                 f"sends each task to several nodes before the Merger"
             )
-        opens = (
-            opener in self.split_frames
-            or opener in self.route_frames
-            or any(n is opener for n, _ in self.branch_frames)
-        )
-        if not opens:
+        if not self._opens(opener):
             return (
                 f"merger {name!r}: of={opener.name!r} opens no scope: it is no Splitter and sends its tasks to one "
                 f"node only{self._way_out(came)}"
@@ -201,9 +198,15 @@ class Scopes:
             f"come from it, or a Merger has closed it){self._way_out(came)}"
         )
 
+    def _opens(self, node: Node) -> bool:
+        """Whether ``node`` opens scopes: for the tasks it splits, routes, or sends to several nodes."""
+        ways = self.out_edges[node].values()
+        return node.kind in ("split", "route") or any(sum(e.target is not None for e in way) > 1 for way in ways)
+
     def _way_out(self, came: Way) -> str:
-        names = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind != "route"]
-        routers = [self.graph.names[f.opener] for f in came.frames if f.opener is not None and f.kind == "route"]
+        opened = [(f.kind, self.graph.names[f.opener]) for f in came.frames if f.opener is not None]
+        names = dict.fromkeys(name for kind, name in opened if kind != "route")
+        routers = [name for kind, name in opened if kind == "route"]
         hint = f"; open here: {', '.join(map(repr, names))}" if names else ""
         if routers and not names:
             hint += f"; to merge what a Router sent on several branches write of={routers[-1]}"
@@ -219,19 +222,13 @@ class Scopes:
                     if edge.target is not None:
                         ahead |= self.needed[edge.target]
             own = {f for f in self.frames if f.opener is node and node is not SOURCE}
-            if node in self.closes:
-                frame = self.closes[node]
-                if frame is None:
-                    self.needed[node] = self._after_failure(node)
-                    continue
+            if node not in self.closes:
+                self.needed[node] = ahead - own
+            elif (frame := self.closes[node]) is not None:
                 # Only frames outside the closed one can be needed after it, by construction of `_forwards`.
                 self.needed[node] = (ahead - own) | {frame}
             else:
-                self.needed[node] = ahead - own
-
-    def _after_failure(self, node: Node) -> set[Frame]:
-        del node  # a member of a window has left all scopes, however the window ends
-        return set()
+                self.needed[node] = set()  # a member of a window has left all scopes, however the window ends
 
 
 def _port_key(port: object) -> tuple[type, object]:

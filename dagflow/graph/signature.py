@@ -18,6 +18,24 @@ def required_positional(func: Callable[..., Any]) -> int:
     For a class with ``__call__`` it is that of its instances which counts, since an instance is what is called
     with each task.
     """
+    return sum(1 for p in positional(func) if p.default is inspect.Parameter.empty)
+
+
+def positional(func: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The positional parameters of ``func``, in order (none where nothing is known)."""
+    return [p for p in _parameters(func) or () if p.kind in _POSITIONAL]
+
+
+def takes_exactly(func: Callable[..., Any], count: int) -> bool:
+    """Whether ``func`` takes exactly ``count`` positional arguments: that many required, no more possible."""
+    parameters = _parameters(func)
+    if parameters is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return False
+    return len(positional(func)) == count == required_positional(func)
+
+
+def _parameters(func: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of what is called with each task; None for builtins without a signature."""
     target: Any = func
     skip = 0
     if makes_instances(func):
@@ -27,22 +45,9 @@ def required_positional(func: Callable[..., Any]) -> int:
     elif not inspect.isclass(func) and not inspect.isroutine(func) and not isinstance(func, functools.partial):
         target = getattr(func, "__call__", func)  # noqa: B004 - of an object: `inspect.signature` takes a static __call__ for a method
     try:
-        parameters = list(inspect.signature(target).parameters.values())[skip:]
+        return list(inspect.signature(target).parameters.values())[skip:]
     except (TypeError, ValueError):
-        return 0  # builtins without a signature
-    return sum(1 for p in parameters if p.kind in _POSITIONAL and p.default is inspect.Parameter.empty)
-
-
-def takes_exactly(func: Callable[..., Any], count: int) -> bool:
-    """Whether ``func`` takes exactly ``count`` positional arguments: that many required, no more possible."""
-    try:
-        parameters = list(inspect.signature(func).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        return False
-    positional = [p for p in parameters if p.kind in _POSITIONAL]
-    return len(positional) == count == required_positional(func)
+        return None
 
 
 def is_async(func: Callable[..., Any]) -> bool:

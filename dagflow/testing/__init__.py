@@ -3,5 +3,6 @@
 * `graphs`: random graphs and functions for them, from a seed or from hypothesis (`strategies`).
 * `world`: reality as data: which events may answer the commands that are outstanding.
 * `simulate`: whole runs of the real scheduler on a `World` with a seed: any order, deaths, late answers.
-* `contracts`: a conformance suite that any backend can run.
+* `contracts`: a conformance suite that any backend can run; `semantics`, the part of it that is the meaning of
+  graphs, in any execution mode (`functions` and `witnesses` are what these two are made of).
 """

@@ -66,6 +66,13 @@ class AsyncStep(Step):
         return self.apply(value)
 
 
+class Lists(Step):
+    """A `Step` over lists of tasks. It never fails: which tasks come together in a list is nobody's promise."""
+
+    def __call__(self, tasks: list[Any]) -> list[Any]:
+        return [self.apply(task) for task in tasks]
+
+
 class Split(Step):
     """Children of a task: up to three, none for some tasks; some generators fail after their first child."""
 
@@ -132,8 +139,13 @@ class GraphMaker:
     def graph(self) -> Graph:
         """The graph."""
         made = Graph(self.step()) >> self.chain(2) if self.choose(4) else self.chain(2)
-        if self.choose(8) == 0:
-            made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
+        end = self.choose(10)
+        if end == 0:
+            for _ in range(1 + self.choose(2)):
+                made = made >> Merger(self.merge(), of="run", on_missing=self.missing())
+        elif end == 1:
+            made = made >> self.merger(of="task")
+            made = made >> self.step() if self.choose(2) else made
         return made
 
     def chain(self, depth: int) -> Graph:
@@ -153,7 +165,7 @@ class GraphMaker:
             kinds += [
                 self.split_merge, self.split_merge, self.broadcast_merge, self.routed, self.routed_merge,
                 self.side_branch, self.open_split, self.broadcast, self.two_levels, self.task_merge,
-                self.uneven, self.router_merge,
+                self.uneven, self.router_merge, self.rescued_merge,
             ]  # fmt: skip
         return kinds[self.choose(len(kinds))](depth - 1)
 
@@ -163,6 +175,10 @@ class GraphMaker:
         """A number that tells the functions of a graph apart."""
         self.salt += 1
         return self.salt
+
+    def mode(self) -> Any:
+        """One of the execution modes."""
+        return self.modes[self.choose(len(self.modes))]
 
     def fails(self) -> int:
         """How often a function fails: mostly never."""
@@ -174,13 +190,16 @@ class GraphMaker:
 
     def step(self) -> TaskManager[Any, Any]:
         """A plain node in one of the modes."""
-        mode: Any = self.modes[self.choose(len(self.modes))]
+        mode = self.mode()
+        if self.choose(6) == 0:
+            lists = Lists(self.next_salt(), 0, 0)
+            return TaskManager(lists, mode, 2, 0, batch_size=1 + self.choose(3))
         kind = AsyncStep if mode == "async" else Step
         return TaskManager(kind(self.next_salt(), self.fails(), (0, 0, 0, 4)[self.choose(4)]), mode, 2, 0)
 
     def splitter(self) -> Splitter[Any, Any]:
         """A Splitter."""
-        return Splitter(Split(self.next_salt(), (0, 0, 4)[self.choose(3)], 0), max_retries=0)
+        return Splitter(Split(self.next_salt(), (0, 0, 4)[self.choose(3)], 0), self.mode(), 2, 0)
 
     def merge(self) -> Merge:
         """A Merger's function."""
@@ -189,8 +208,10 @@ class GraphMaker:
     def merger(self, of: Any = None) -> Merger:
         """A Merger, or a fold."""
         if self.choose(4) == 0:
-            return Merger(None, of, self.missing(), fold=(Add(), 0), name=f"fold{self.next_salt()}")
-        return Merger(self.merge(), of, self.missing())
+            fold = (Add(), 0)
+            name = f"fold{self.next_salt()}"
+            return Merger(None, of, self.missing(), fold=fold, execution_mode=self.mode(), worker_limit=2, name=name)
+        return Merger(self.merge(), of, self.missing(), execution_mode=self.mode(), worker_limit=2)
 
     # -- parts ----------------------------------------------------------------------------------------
 
@@ -249,7 +270,7 @@ class GraphMaker:
         default = ("to0", DROP, None)[self.choose(3)]
         unknown = (0, 0, 6)[self.choose(3)]
         route = Route(self.next_salt(), labels, several and self.choose(3) == 0, unknown)
-        return Router(route, default, max_retries=0)
+        return Router(route, default, self.mode(), 2, 0)
 
     def branches(self, depth: int, labels: int) -> dict[str, Any]:
         """A branch a label; the last one may be DROP."""
@@ -275,6 +296,11 @@ class GraphMaker:
         """What a Router sent on several branches, merged."""
         router = self.router(2)
         return router >> {"to0": self.chain(depth), "to1": self.step()} >> self.merger(of=router)
+
+    def rescued_merge(self, depth: int) -> Graph:
+        """Children, merged; merges that fail go elsewhere."""
+        merger = Merger(self.merge(), None, self.missing())
+        return (self.splitter() >> self.chain(depth) >> merger >> self.step()) | (merger.failures >> self.step())
 
     def task_merge(self, depth: int) -> Graph:
         """All that came from the task before, merged, whatever its path (a nested scope stands for the source)."""

@@ -51,6 +51,7 @@ class World:
         self.source_ended = False
         self.workers: dict[int, FakeWorker] = {}
         self.late: list[ev.Event] = []
+        self.asked: set[int] = set()
         self.facts: list[do.Fact] = []
         self.kept: list[Any] = []
         self.reason: str | None = None
@@ -79,7 +80,7 @@ class World:
                 case do.Finish():
                     self.reason = item.reason
                 case do.Probe():
-                    pass
+                    self.asked.add(item.worker)
                 case _:
                     self.facts.append(item)
 
@@ -95,12 +96,14 @@ class World:
                 found.append(lambda w=worker: self._come_up(w))  # type: ignore[misc]
             elif (worker.answers is not None and worker.credit > 0) or (worker.answers is None and worker.jobs):
                 found.append(lambda w=worker: self._work(w))  # type: ignore[misc]
+            if worker.number in self.asked:
+                found.append(lambda w=worker: self._say(w))  # type: ignore[misc]
         found.extend(lambda e=event: self._arrive_late(e) for event in self.late)  # type: ignore[misc]
         return found
 
     def mortal(self) -> list[FakeWorker]:
         """The workers that may die now."""
-        return [w for w in self.workers.values() if w.up] if self.deaths else []
+        return [w for w in self.workers.values() if w.up] if self.deaths > 0 else []
 
     def kill(self, worker: FakeWorker) -> ev.Event:
         """Let a worker die; sometimes what it was about to say arrives later all the same."""
@@ -137,6 +140,11 @@ class World:
     def _come_up(self, worker: FakeWorker) -> ev.Event:
         worker.up = True
         return ev.WorkerUp(worker.number)
+
+    def _say(self, worker: FakeWorker) -> ev.Event:
+        """The answer to a probe: whether there is anything that the worker has to do."""
+        self.asked.discard(worker.number)
+        return ev.Running(worker.number, 0, 0, 0.0, idle=worker.answers is None and not worker.jobs)
 
     def _work(self, worker: FakeWorker) -> ev.Event:
         """The next answer of a worker."""
@@ -176,9 +184,11 @@ def _synchronous(program: Program) -> Program:
     if program.mode == "async":
 
         def call(*args: Any) -> Any:
-            coroutine = func(*args)
+            result = func(*args)
+            if not hasattr(result, "__await__"):
+                return result
             try:
-                coroutine.send(None)
+                result.send(None)
             except StopIteration as stop:
                 return stop.value
             raise RuntimeError("a coroutine that waits cannot be simulated")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from struct import Struct
 
-from dagflow.core.envelope import FailurePayload
+from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.outcome import Failure, open_error
 from dagflow.work.values import Place, Sealed, Values
@@ -147,15 +147,15 @@ def open_values(payload: Any, low: int = 0, high: int | None = None) -> list[Any
         return values if low == 0 and (high is None or high >= len(values)) else values[low:high]
     if isinstance(payload, FailurePayload):
         return [
-            Failure(
-                open_values(f.payload, f.position, f.position + 1)[0] if f.payload is not None else None,
-                open_error(f.error),
-                f.error.node,
-                f.error.attempts,
-            )
+            Failure(_failed_input(f), open_error(f.error), f.error.node, f.error.attempts)
             for f in payload.items[low:high]
         ]
     raise TypeError(f"not a payload: {type(payload).__name__}")
+
+
+def _failed_input(failed: FailedTask) -> Any:
+    values = [value for piece in failed.pieces for value in open_values(*piece)]
+    return values if failed.merged else values[0] if values else None
 
 
 def _what_fails(value: Any) -> str:

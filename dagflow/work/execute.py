@@ -17,6 +17,7 @@ from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
 from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.codec import open_values, seal
 from dagflow.work.outcome import capture
+from dagflow.work.page import POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 from dagflow.work.values import copied, live
 
 TYPE_CHECKING = False
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from dagflow.work.program import Program
 
 Failures = list[tuple[int, BaseException]]
-UNKNOWN = (1 << 63) - 1
-"""The position marked while a worker reads or seals values: which of them kills it is not known."""
 FLUSH_SECONDS = 0.005
 """Children are sent on at the latest so long after the first of them, so that a slow generator streams."""
 
@@ -37,9 +36,9 @@ FLUSH_SECONDS = 0.005
 class Runner:
     """A node's function, ready to be called. One per worker; in thread mode the threads share it.
 
-    ``seal``: values leave this process, large ones by way of ``store`` where there is one. ``mark``: a page of
-    shared memory (as a memoryview of 64-bit numbers: token, position, nanoseconds) that says which
-    task is running, readable after this process has died.
+    ``seal``: values leave this process, large ones by way of ``store`` where there is one. ``mark``: the
+    `dagflow.work.page` (a memoryview of 64-bit numbers) that says which task is running, readable after this process
+    has died.
     ``interrupts``: this is the user's own thread, where Ctrl-C is theirs and not a task's failure.
     """
 
@@ -109,7 +108,7 @@ class Runner:
         start = perf_counter()
         if self.mark is not None:
             self._mark_all(self.mark)
-            self.mark[0] = token
+            self.mark[TOKEN] = token
         if job.kind == "merge":
             answer = self._merge(worker, token, job)
         else:
@@ -173,7 +172,7 @@ class Runner:
         Two maps zipped and drained in C: write the position, then call and append; some 40 ns a task. A clock
         reading for each task is worth its price only where time-outs need it.
         """
-        positions = map(mark.__setitem__, repeat(1), count(at))
+        positions = map(mark.__setitem__, repeat(POSITION), count(at))
         results = map(out.append, map(self.call, rest))
         if self.program.timeout is None:
             deque(zip(positions, results), maxlen=0)  # noqa: B905 - positions never end
@@ -186,23 +185,36 @@ class Runner:
         """`each` where nobody can interrupt a task: one that took too long has failed, if late."""
         out: list[Any] = []
         failures: Failures = []
-        timeout = self.program.timeout
-        assert timeout is not None
         for position, value in enumerate(values):
             start = perf_counter()
+            result: Any = None
             try:
                 result = self.call(value)
+                self.check_time(perf_counter() - start)
             except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.append((position, error))
                 result = None
-            else:
-                if perf_counter() - start > timeout:
-                    failures.append((position, timed_out(timeout)))
-                    result = None
             out.append(result)
         return out, failures
+
+    def check_time(self, seconds: float) -> None:
+        """Raise `TaskTimeout` if the node's timeout is less; not where a task that runs too long is killed."""
+        timeout = self.program.timeout
+        if timeout is not None and seconds > timeout and self.mark is None:
+            raise timed_out(timeout)
+
+    def suspend(self) -> None:
+        """From now on the running split waits for room, which its timeout does not count."""
+        if self.mark is not None:
+            self.mark[SUSPENDED] = monotonic_ns()
+
+    def resume(self) -> None:
+        """The running split goes on."""
+        if self.mark is not None:
+            self.mark[SINCE] += monotonic_ns() - self.mark[SUSPENDED]
+            self.mark[SUSPENDED] = 0
 
     def _batches(self, values: list[Any]) -> tuple[list[Any], Failures]:
         """`each` for a function of lists: an exception, or a wrong number of results, fails the whole list."""
@@ -214,8 +226,10 @@ class Runner:
             part = values[at : at + size]
             if self.mark is not None:
                 self._mark_one(self.mark, at)
+            start = perf_counter()
             try:
                 results = self.batch_results(part, self.func(part))
+                self.check_time(perf_counter() - start)
             except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
@@ -351,75 +365,92 @@ class Runner:
 
     def _split(self, worker: int, token: int, job: Job, values: list[Any]) -> Generator[Answer, None, None]:
         """Children of each value, on their way while the function still runs."""
-        cut = max(1, min(job.cuts.values(), default=1024))
-        batch = Children(self, worker, token, cut)
-        call, mark = self.call, self.mark
+        batch = Children(self, worker, token, job)
         for position, value in enumerate(values):
-            if mark is not None:
-                self._mark_one(mark, position)
-            batch.begin(position, job.skip.get(position, 0))
-            try:
-                result = call(value)
-                if result is DROP:
-                    batch.drop()
-                    continue
-                yield from batch.take(children_of(result))
-            except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
-                    raise
-                if batch.sending:
-                    raise  # nobody turns this split any more: not the function's doing
-                yield from batch.fail(error)
-            else:
-                batch.end()
+            if self.mark is not None:
+                self._mark_one(self.mark, position)
+            yield from self.split_one(batch, position, job.skip.get(position, 0), value)
         yield batch.last()
+        self.cuts.pop(token, None)
+
+    def split_one(self, batch: Children, position: int, skip: int, value: Any) -> Generator[Answer, None, None]:
+        """The children of one value, without the first ``skip``; its end goes into ``batch``."""
+        batch.begin(position, skip)
+        try:
+            result = self.call(value)
+            if result is DROP:
+                batch.drop()
+                return
+            yield from batch.take(children_of(result))
+            batch.check_time()
+        except BaseException as error:
+            if self.interrupts and isinstance(error, KeyboardInterrupt):
+                raise
+            if batch.sending:
+                raise  # nobody turns this split any more: not the function's doing
+            yield from batch.fail(error)
+        else:
+            batch.end()
 
     def _mark_one(self, mark: memoryview, position: int) -> None:
         # The time first: whoever reads in between sees a task that has just begun, never one that is late.
-        mark[2], mark[1] = monotonic_ns(), position
+        mark[SINCE], mark[POSITION] = monotonic_ns(), position
 
     def _mark_all(self, mark: memoryview) -> None:
         """From here on values are read or sealed: which of them kills the worker is not known."""
-        mark[2], mark[1] = monotonic_ns(), UNKNOWN
+        mark[SINCE], mark[POSITION] = monotonic_ns(), UNKNOWN
 
     # -- merges ---------------------------------------------------------------------------------------
 
     def _merge(self, worker: int, token: int, job: Job) -> Answer:
         """Merge each group of the job."""
-        answer = Answer(worker, token)
         opened: dict[int, list[Any]] = {}
         out: list[Any] = []
         failures: Failures = []
-        states: dict[int, Any] = {}
         for position, group in enumerate(job.groups):
             if self.mark is not None:
                 self._mark_one(self.mark, position)
+            start = perf_counter()
             result: Any = None
             try:
-                members = self.members(group.pieces, opened)
-                if self.program.fold is None:
-                    result = self.merge_one(members)
-                else:
-                    result = self._fold(group, members)
-                    if not group.final:
-                        state, bad = self.pack([result])
-                        if bad:
-                            raise bad[0][1]
-                        states[position] = state
+                result = self.merge_group(group, opened)
+                self.check_time(perf_counter() - start)
             except BaseException as error:
                 if self.interrupts and isinstance(error, KeyboardInterrupt):
                     raise
                 failures.append((position, error))
             out.append(result)
-        bad_positions = {p for p, _ in failures} | set(states)
-        answer.dropped = [p for p, result in enumerate(out) if result is DROP and p not in bad_positions]
-        bad_positions.update(answer.dropped)
-        self._produce(answer, 0, out, _others(len(out), bad_positions) if bad_positions else None)
+        return self.merge_answer(worker, token, job.groups, out, failures)
+
+    def merge_group(self, group: Any, opened: dict[int, list[Any]]) -> Any:
+        """The merged value of a group (or, for a step of a fold, its next state); payloads are ``opened`` once."""
+        members = self.members(group.pieces, opened)
+        return self.merge_one(members) if self.program.fold is None else self._fold(group, members)
+
+    def merge_answer(
+        self, worker: int, token: int, groups: Sequence[Any], out: list[Any], failures: Failures, *, whole: bool = True
+    ) -> Answer:
+        """The answer for the results ``out`` of ``groups``; ``whole``: of all groups of the lease, in order."""
+        answer = Answer(worker, token)
+        bad = {p for p, _ in failures}
+        states: dict[int, Any] = {}
+        for position, group in enumerate(groups):
+            if not group.final and position not in bad:
+                state, unsealed = self.pack([out[position]])
+                if unsealed:
+                    failures.append((position, unsealed[0][1]))
+                else:
+                    states[position] = state
+        bad.update(states, (p for p, _ in failures))
+        answer.dropped = [p for p, result in enumerate(out) if result is DROP and p not in bad]
+        bad.update(answer.dropped)
+        self._produce(answer, 0, out, None if whole and not bad else _others(len(out), bad))
         answer.failures.extend(self.failed(error, p) for p, error in failures)
         answer.states = states or None
         return answer
 
     def members(self, pieces: Sequence[Any], opened: dict[int, list[Any]]) -> list[Any]:
+        """The values of a group's members, in order."""
         members: list[Any] = []
         for payload, low, high in pieces:
             values = opened.get(id(payload))
@@ -434,13 +465,15 @@ class Runner:
         return members
 
     def merge_one(self, members: list[Any]) -> Any:
+        """What the Merger's function makes of the members (a coroutine, where that is async)."""
         result = self.func(*members) if self.program.spread is not None else self.func(members)
         return self._processed(members, result)
 
     def _fold(self, group: Any, members: list[Any]) -> Any:
         fold = self.program.fold
         assert fold is not None
-        state = copied(self.program.initial) if group.state is None else open_values(group.state)[0]
+        # A copy, or a step that failed half-way and is tried again would find its own traces in a live state.
+        state = copied(self.program.initial if group.state is None else open_values(group.state)[0])
         for member in members:
             state = fold(state, member)
         return self._processed(state, self.func(state)) if group.final else state
@@ -453,15 +486,16 @@ class Runner:
 class Children:
     """Children on their way out: gathered into payloads of up to `cut` values, numbered per task."""
 
-    def __init__(self, runner: Runner, worker: int, token: int, cut: int) -> None:
+    def __init__(self, runner: Runner, worker: int, token: int, job: Job) -> None:
         self.runner, self.worker, self.token = runner, worker, token
-        runner.cuts[token] = cut
+        runner.cuts.setdefault(token, max(1, min(job.cuts.values(), default=1024)))
         self.position = self.number = self.skip = 0
         self.sending = False
         self.values: list[Any] = []
         self.runs: list[tuple[int, int, int]] = []
         self.answer = Answer(worker, token, last=False, ended=[])
-        self.since = perf_counter()
+        self.since = self.resumed = perf_counter()
+        self.spent = self.untold = 0.0
 
     def cut(self) -> int:
         """How many children go into one payload; a grant may change it while the split runs."""
@@ -470,6 +504,13 @@ class Children:
     def begin(self, position: int, skip: int) -> None:
         """Start the task at ``position``, whose first ``skip`` children were accepted before."""
         self.position, self.number, self.skip = position, skip, skip
+        now = perf_counter()
+        self.untold += now - self.resumed
+        self.spent, self.resumed = 0.0, now
+
+    def check_time(self) -> None:
+        """Raise `TaskTimeout` where nobody else can: if the current task has worked too long, waits not counted."""
+        self.runner.check_time(self.spent + perf_counter() - self.resumed)
 
     def take(self, children: Iterator[Any] | Sequence[Any]) -> Generator[Answer, None, None]:
         """Send the children on, in payloads."""
@@ -480,14 +521,20 @@ class Children:
                 self.add(part)
                 at += len(part)
                 if len(self.values) >= self.cut():
+                    self.check_time()
                     yield from self.flush()
             return
         source = iter(children)
         deque(islice(source, self.skip), maxlen=0)
         for child in source:
             self.add((child,))
-            if len(self.values) >= self.cut() or perf_counter() - self.since > FLUSH_SECONDS:
+            if self.due():
+                self.check_time()
                 yield from self.flush()
+
+    def due(self) -> bool:
+        """Whether what there is should be sent now."""
+        return len(self.values) >= self.cut() or perf_counter() - self.since > FLUSH_SECONDS
 
     def add(self, children: Sequence[Any]) -> None:
         """Take in neighbouring children of the current task."""
@@ -505,9 +552,13 @@ class Children:
         """Send what there is."""
         self._pack()
         answer, self.answer = self.answer, Answer(self.worker, self.token, last=False, ended=[])
+        answer.seconds = self._work()
         self.sending = True
+        self.runner.suspend()
         yield answer
+        self.runner.resume()
         self.sending = False
+        self.resumed = perf_counter()
 
     def _pack(self) -> None:
         if not self.values:
@@ -545,9 +596,17 @@ class Children:
             self._pack()
         except PayloadError as error:
             self._fail_last(error)
-        self.runner.cuts.pop(self.token, None)
         self.answer.last = True
+        self.answer.seconds = self._work()
         return self.answer
+
+    def _work(self) -> float:
+        """Seconds of work since the last answer."""
+        now = perf_counter()
+        self.spent += now - self.resumed
+        seconds, self.untold = self.untold + now - self.resumed, 0.0
+        self.resumed = now
+        return seconds
 
     def _fail_last(self, error: PayloadError) -> None:
         assert self.answer.ended is not None

@@ -25,7 +25,10 @@ _HERE = os.path.dirname(__file__)
 
 
 class Failure:
-    """A task that finally failed at ``node`` after ``attempts`` attempts, on its way over ``node.failures``."""
+    """A task that finally failed at ``node`` after ``attempts`` attempts, on its way over ``node.failures``.
+
+    ``task`` of a Merger is the list of the members that were there (None of a fold, which keeps none).
+    """
 
     __slots__ = ("attempts", "error", "node", "task")
 

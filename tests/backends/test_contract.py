@@ -1,8 +1,9 @@
-"""The same contract on every backend."""
+"""The same contract on every backend, and the same meaning in every execution mode."""
 
 import pytest
 
 from dagflow.testing.contracts import BackendContract
+from dagflow.testing.semantics import Semantics
 
 pytestmark = pytest.mark.timeout(25)
 
@@ -21,3 +22,27 @@ class TestThread(BackendContract):
 
 class TestProcess(BackendContract):
     backend = "process"
+
+
+class TestThreadsInThreads(Semantics):
+    backend, mode = "thread", "thread"
+
+
+class TestLoopsInThreads(Semantics):
+    backend, mode = "thread", "async"
+
+
+class TestProcessesInThreads(Semantics):
+    backend, mode = "thread", "process"
+
+
+class TestThreadsInProcesses(Semantics):
+    backend, mode = "process", "thread"
+
+
+class TestLoopsInProcesses(Semantics):
+    backend, mode = "process", "async"
+
+
+class TestProcessesInProcesses(Semantics):
+    backend, mode = "process", "process"

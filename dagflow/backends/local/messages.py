@@ -100,12 +100,13 @@ def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, Payload
     if isinstance(payload, FailurePayload):
         items = []
         for failed in payload.items[low:high]:
-            inner = None
-            if failed.payload is not None:
-                inner, bad = _pack_piece((failed.payload, failed.position, failed.position + 1), load)
+            inner = []
+            for each in failed.pieces:
+                packed, bad = _pack_piece(each, load)
                 if bad:
                     return None, [(0, bad[0][1])]
-            items.append((inner, pack_error(failed.error)))
+                inner.append(packed)
+            items.append((inner, pack_error(failed.error), failed.merged))
         return (items, len(items), 0, len(items)), []
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
@@ -148,9 +149,9 @@ def _unpack_piece(packed: Any, at: Callable[[Any, int], Sealed]) -> Piece:
     if not isinstance(where, list):
         return at(where, count), low, high
     items = []
-    for inner, error in where:
-        piece: Any = (None, 0, 0) if inner is None else _unpack_piece(inner, at)
-        items.append(FailedTask(piece[0], piece[1], unpack_error(error)))
+    for inner, error, merged in where:
+        pieces = [_unpack_piece(piece, at) for piece in inner]
+        items.append(FailedTask(pieces, unpack_error(error), merged))
     return FailurePayload(items, len(items), 0), low, high
 
 

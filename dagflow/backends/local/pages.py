@@ -16,25 +16,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+from dagflow.work.page import NUMBERS
+
 PAGE_BYTES: Final = mmap.PAGESIZE
 CHUNK_PAGES: Final = 256
 WORDS_MOST: Final = 8192
 """So many bytes of what a worker wrote last are told to the user."""
-_FIELDS: Final = struct.Struct("<qqqq")
+_FIELDS: Final = struct.Struct(f"<{NUMBERS}q")
 
 
 class Page:
-    """One worker's page: the token of its lease, its position in it, since when (ns), how many jobs it has answered."""
+    """One worker's page, with the numbers of `dagflow.work.page`."""
 
     __slots__ = ("chunk", "fd", "offset")
 
     def __init__(self, chunk: mmap.mmap, fd: int, offset: int) -> None:
         self.chunk, self.fd, self.offset = chunk, fd, offset
 
-    def read(self) -> tuple[int, int, int, int]:
-        """Token, position, nanoseconds, jobs answered."""
-        found: tuple[int, int, int, int] = _FIELDS.unpack_from(self.chunk, self.offset)
-        return found
+    def read(self) -> tuple[int, ...]:
+        """The numbers as they are now."""
+        return _FIELDS.unpack_from(self.chunk, self.offset)
 
 
 class Pages:

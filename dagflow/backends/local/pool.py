@@ -29,8 +29,8 @@ from dagflow.backends.local.wire import READ_MOST, Reader, Writer, pack
 from dagflow.core.events import ANYWHERE, Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import LARGE, dumps
-from dagflow.work.execute import UNKNOWN
 from dagflow.work.outcome import capture
+from dagflow.work.page import ANSWERED, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 
 if TYPE_CHECKING:
     from dagflow.backends.mailbox import Mailbox
@@ -74,10 +74,8 @@ class _Worker:
 
     def running(self) -> tuple[int, int] | None:
         """Token and position of the task it is at, as `WorkerLost` tells it."""
-        token, position, _, _ = self.page.read()
-        if token < 0:
-            return None
-        return token, ANYWHERE if position == UNKNOWN else position
+        marked = self.page.read()
+        return None if marked[TOKEN] < 0 else (marked[TOKEN], _position(marked))
 
 
 class Pool:
@@ -194,13 +192,12 @@ class Pool:
         worker = self.workers.get(number)
         if worker is None:
             return
-        token, position, since, answered = worker.page.read()
+        marked = worker.page.read()
         while self._has_more(worker) and self._read(worker):
             pass
-        if answered == worker.jobs:
-            token = 0
-        where = ANYWHERE if position == UNKNOWN else position
-        self.mailbox.post(Running(number, token, where, since / 1e9))
+        since = monotonic() if marked[SUSPENDED] else marked[SINCE] / 1e9
+        idle = marked[ANSWERED] == worker.jobs
+        self.mailbox.post(Running(number, marked[TOKEN], _position(marked), since, idle))
 
     def stop(self, number: int, *, kill: bool) -> None:
         """Let a worker end, or kill it; nothing more is heard of it."""
@@ -541,6 +538,10 @@ class _Helper:
         words = self.words.last()
         self.words.close()
         return words
+
+
+def _position(marked: Sequence[int]) -> int:
+    return ANYWHERE if marked[POSITION] == UNKNOWN else marked[POSITION]
 
 
 def _stderr() -> int:

@@ -18,8 +18,11 @@ from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
-from dagflow.work.executors import Loop, Sequential, Threads
+from dagflow.work.loop import Loop
+from dagflow.work.page import ANSWERED, TOKEN
 from dagflow.work.program import Program
+from dagflow.work.sequential import Sequential
+from dagflow.work.threads import Threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +156,7 @@ class _Line:
         """Threads or an event loop have been given a job: no single task can be marked, but that there is one can."""
         with self.lock:
             self.open += 1
-            self.mark[0] = -1
+            self.mark[TOKEN] = -1
 
     def answered(self, answer: Answer) -> None:
         """Send an answer of `given` jobs."""
@@ -162,10 +165,10 @@ class _Line:
         with self.lock:
             self._send(pack(answer.token, message, blobs))
             if answer.last:
-                self.mark[3] += 1
+                self.mark[ANSWERED] += 1
                 self.open -= 1
                 if not self.open:
-                    self.mark[0] = 0
+                    self.mark[TOKEN] = 0
 
 
 def _host(worker: int, program: Program, line: _Line, inbox: _Inbox) -> _Alone | _Shared:
@@ -239,7 +242,7 @@ class _Alone:
         message, blobs = pack_answer(answer)
         self.line.send(pack(answer.token, message, blobs))
         if answer.last:
-            self.line.mark[3] += 1
+            self.line.mark[ANSWERED] += 1
 
     def serve(self, inbox: _Inbox) -> None:
         """Jobs until the driver says stop, or is gone."""
@@ -248,7 +251,7 @@ class _Alone:
             if jobs.ready():
                 jobs.turn()
                 if jobs.running is None:
-                    self.line.mark[0] = 0  # whatever kills it now is nobody's doing
+                    self.line.mark[TOKEN] = 0  # whatever kills it now is nobody's doing
                 elif jobs.credit <= 0 and not self._take(inbox.next()):
                     break
                 continue

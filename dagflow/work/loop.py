@@ -1,0 +1,226 @@
+"""Loop: an event loop in a thread of its own, where coroutines take units of work from all leases."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+
+from dagflow.core.commands import SPLIT_CREDIT
+from dagflow.graph.marks import DROP
+from dagflow.work.execute import Children, Runner, children_of, timed_out
+from dagflow.work.sharing import Post, Sharing, Unit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    from dagflow.core.commands import Job
+    from dagflow.core.events import Answer
+    from dagflow.work.program import Program
+
+
+class Loop(Sharing):
+    """Up to ``width`` coroutines at once."""
+
+    def __init__(self, worker: int, program: Program, post: Post, *, runner: Runner | None = None) -> None:
+        super().__init__(worker, runner or Runner(program, seal=False), post)
+        self.program = program
+        self.queue: deque[Unit] = deque()
+        self.active = 0
+        self.flushing = False
+        self.kept: set[asyncio.Task[Any]] = set()
+        self.stop: asyncio.Event | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.started = threading.Event()
+        self.given = 0
+        self.thread = threading.Thread(target=self._main, name=f"dagflow {program.name} loop", daemon=True)
+        self.thread.start()
+        self.started.wait()
+
+    def deliver(self, token: int, job: Job) -> None:
+        """Take a job."""
+        self.given += 1
+        self._call(self._take, token, job)
+
+    def grant(self, token: int, count: int, cut: int) -> None:
+        """Let a lease's splits send more."""
+        self.runner.cuts[token] = cut
+        self._call(self._granted, token, count)
+
+    def owes(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self.given or self.leases)
+
+    def close(self) -> None:
+        """Cancel what still runs and end the loop."""
+        if self.thread.is_alive():
+            self._call(self._end)
+            self.thread.join(timeout=5)
+        self.runner.close()
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        assert self.loop is not None
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass  # the loop has ended
+
+    # -- inside the loop ------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        import asyncio
+
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        import asyncio
+
+        self.loop = asyncio.get_running_loop()
+        self.stop = asyncio.Event()
+        self.started.set()
+        await self.stop.wait()
+
+    def _end(self) -> None:
+        assert self.stop is not None
+        self.stop.set()
+
+    def _take(self, token: int, job: Job) -> None:
+        if job.kind == "key":
+            self.post(next(self.runner.run(self.worker, token, job)))
+        else:
+            self.queue.extend(self.open(token, job))
+            self._fill()
+        self.given -= 1
+
+    def _fill(self) -> None:
+        while self.queue and self.active < self.program.width:
+            unit = self.queue.popleft()
+            self.active += 1
+            self._keep(self._split(unit) if self.splits else self._do(unit))
+
+    def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
+        assert self.loop is not None
+        task = self.loop.create_task(coroutine)
+        self.kept.add(task)
+        task.add_done_callback(self.kept.discard)
+        return task
+
+    async def _do(self, unit: Unit) -> None:
+        """A task, a list of tasks, or a merge."""
+        start = perf_counter()
+        results: list[Any] = [None] * (unit.high - unit.low)
+        failure: BaseException | None = None
+        runner, lease = self.runner, unit.lease
+        try:
+            if self.single:
+                results[0] = await self._within(self.program.timeout, runner.call, lease.values[unit.low])
+            elif self.merges:
+                results[0] = await self._within(
+                    self.program.timeout, runner.merge_group, lease.values[unit.low], lease.opened
+                )
+            else:
+                part = list(lease.values[unit.low : unit.high])
+                results = runner.batch_results(part, await self._within(self.program.timeout, runner.func, part))
+        except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
+            failure = error
+        seconds = (perf_counter() - start) / len(results)
+        lease.done.extend((p, r, failure, seconds) for p, r in enumerate(results, unit.low))
+        self.active -= 1
+        self._fill()
+        if not self.flushing:
+            self.flushing = True
+            assert self.loop is not None
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        for answer in self.collect():
+            self.post(answer)
+
+    async def _within(self, seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
+        """What ``function`` gives, awaited if it must be, for up to ``seconds``."""
+        if seconds is None:
+            result = function(*args)
+            return await result if hasattr(result, "__await__") else result
+        import asyncio
+
+        async def call() -> Any:
+            result = function(*args)
+            return await result if hasattr(result, "__await__") else result
+
+        task = self._keep(call())
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, seconds))
+        if done:
+            return task.result()
+        # Cancelled and left to itself: a coroutine that swallows the cancellation must not hold the slot.
+        task.cancel()
+        task.add_done_callback(_retrieve)
+        assert self.program.timeout is not None
+        raise timed_out(self.program.timeout)
+
+    # -- splits ---------------------------------------------------------------------------------------
+
+    def _granted(self, token: int, count: int) -> None:
+        lease = self.leases.get(token)
+        if lease is not None and lease.credit is not None:
+            for _ in range(count):
+                lease.credit.release()
+
+    async def _split(self, unit: Unit) -> None:
+        """Children of a task; the function may be a coroutine, or an async generator."""
+        import asyncio
+
+        lease, position = unit.lease, unit.low
+        if lease.credit is None:
+            lease.credit = asyncio.Semaphore(SPLIT_CREDIT)
+        batch = Children(self.runner, self.worker, lease.token, lease.job)
+        batch.begin(position, lease.job.skip.get(position, 0))
+        try:
+            given = self.runner.call(lease.values[position])
+            if hasattr(given, "__aiter__"):
+                await self._async_children(batch, unit, given)
+            else:
+                if hasattr(given, "__await__"):
+                    given = await self._within(self.program.timeout, lambda: given)
+                if given is not DROP:
+                    for answer in batch.take(children_of(given)):
+                        await self._send(unit, answer)
+            batch.check_time()
+        except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
+            for answer in batch.fail(error):
+                await self._send(unit, answer)
+        else:
+            (batch.drop if given is DROP else batch.end)()
+        self.active -= 1
+        self.post(self.end_split(unit, batch))
+        self._fill()
+
+    async def _async_children(self, batch: Children, unit: Unit, given: Any) -> None:
+        skip, iterator, end = batch.skip, aiter(given), object()
+        timeout = self.program.timeout
+        while True:
+            left = None if timeout is None else timeout - batch.spent - (perf_counter() - batch.resumed)
+            child = await self._within(left, anext, iterator, end)
+            if child is end:
+                return
+            if skip:
+                skip -= 1
+                continue
+            batch.add((child,))
+            if batch.due():
+                for answer in batch.flush():
+                    await self._send(unit, answer)
+
+    async def _send(self, unit: Unit, answer: Answer) -> None:
+        self.post(answer)
+        for _ in answer.outputs:
+            await unit.lease.credit.acquire()
+
+
+def _retrieve(task: Any) -> None:
+    """Take the result of a coroutine nobody waits for, so that asyncio does not complain about it."""
+    if not task.cancelled():
+        task.exception()

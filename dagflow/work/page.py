@@ -1,0 +1,27 @@
+"""The numbers in the page that a worker process shares with the driver: what it is doing, readable after its death.
+
+64-bit numbers, written by the worker only. Who reads them sees no torn number, but maybe two of different moments.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+
+TOKEN: Final = 0
+"""The lease it is at; 0: none; -1: many at once, which is not marked."""
+POSITION: Final = 1
+"""The task of the lease that it is at, or `UNKNOWN`."""
+SINCE: Final = 2
+"""Since when (`monotonic_ns`)."""
+ANSWERED: Final = 3
+"""Of how many jobs it has sent the last answer."""
+SUSPENDED: Final = 4
+"""Since when a running split has been waiting for room (`monotonic_ns`); 0: it is not."""
+NUMBERS: Final = 5
+"""How many there are."""
+
+UNKNOWN: Final = (1 << 63) - 1
+"""The position while values are read or sealed: which of them kills the worker is not known."""

@@ -1,0 +1,111 @@
+"""Sharing: how a job is taken apart for several threads or coroutines, and its answers put together again.
+
+A job becomes *units*, each what one thread or coroutine does at once: a task; a list of tasks for a function of
+lists; the members of one scope for a Merger; a task to be split. Units of several leases are worked on at the
+same time and answered as they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dagflow.core.events import Answer
+from dagflow.work.execute import Children, Failures, Runner, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dagflow.core.commands import Job
+
+Post = Callable[[Answer], None]
+Done = tuple[int, Any, BaseException | None, float]
+"""Position, result, failure, seconds of work."""
+
+
+class SharedLease:
+    """A job that several threads or coroutines work on, and what has ended of it since the last answer.
+
+    ``values`` are the tasks, or a Merger's groups. ``opened`` keeps payloads that groups have in common.
+    """
+
+    __slots__ = ("credit", "done", "job", "left", "opened", "token", "values")
+
+    def __init__(self, token: int, job: Job, values: Sequence[Any]) -> None:
+        self.token, self.job, self.values = token, job, values
+        self.left = len(values)
+        self.done: list[Done] = []
+        self.credit: Any = None
+        self.opened: dict[int, list[Any]] = {}
+
+
+class Unit:
+    """What one thread or coroutine does at once: the tasks of ``lease`` from ``low`` to ``high``."""
+
+    __slots__ = ("high", "lease", "low")
+
+    def __init__(self, lease: SharedLease, low: int, high: int) -> None:
+        self.lease, self.low, self.high = lease, low, high
+
+
+class Sharing:
+    """What `Threads` and `Loop` have in common."""
+
+    def __init__(self, worker: int, runner: Runner, post: Post) -> None:
+        self.worker, self.runner, self.post = worker, runner, post
+        self.leases: dict[int, SharedLease] = {}
+        program = runner.program
+        self.splits = program.kind == "split"
+        self.merges = program.kind == "merge"
+        self.single = not self.splits and not self.merges and program.batch_size is None
+
+    def open(self, token: int, job: Job) -> list[Unit]:
+        """Take a job apart; no units where its values cannot be read, which is answered then."""
+        try:
+            values = job.groups if job.kind == "merge" else load(job)
+        except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            self.post(self.runner.unreadable(self.worker, token, job, error))
+            return []
+        lease = self.leases[token] = SharedLease(token, job, values)
+        size = 1 if self.merges else self.runner.program.batch_size or 1
+        return [Unit(lease, low, min(low + size, len(values))) for low in range(0, len(values), size)]
+
+    def collect(self) -> list[Answer]:
+        """Answers for all that has ended since the last call."""
+        answers = []
+        for lease in list(self.leases.values()):
+            done, lease.done = lease.done, []
+            if not done:
+                continue
+            done.sort(key=_position)
+            lease.left -= len(done)
+            answers.append(self._answer(lease, done))
+            if not lease.left:
+                del self.leases[lease.token]
+        return answers
+
+    def _answer(self, lease: SharedLease, done: list[Done]) -> Answer:
+        """One answer for some tasks of a lease: made for these alone, then renumbered to their positions."""
+        positions = [d[0] for d in done]
+        failures: Failures = [(at, d[2]) for at, d in enumerate(done) if d[2] is not None]
+        make = self.runner.merge_answer if self.merges else self.runner.answer
+        values, out = [lease.values[p] for p in positions], [d[1] for d in done]
+        answer = make(self.worker, lease.token, values, out, failures, whole=False)
+        answer.renumber(positions)
+        answer.last = not lease.left
+        answer.seconds = sum(d[3] for d in done)
+        return answer
+
+    def end_split(self, unit: Unit, batch: Children) -> Answer:
+        """What is left to say of a split that has ended; the last answer of its lease says the last word."""
+        answer = batch.last()
+        unit.lease.left -= 1
+        answer.last = not unit.lease.left
+        if answer.last:
+            self.leases.pop(unit.lease.token, None)
+            self.runner.cuts.pop(unit.lease.token, None)
+        return answer
+
+
+def _position(done: Done) -> int:
+    return done[0]
