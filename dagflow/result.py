@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
 from dagflow.core.envelope import ErrorRecord
-from dagflow.core.ids import Segment
+from dagflow.core.ids import Segment, take, tasks_of
+from dagflow.errors import PayloadError
 from dagflow.work.canonical import content_key
-from dagflow.work.codec import open_values
+from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class RunResult:
         self._outcomes: list[Outcome] | None = None
         self._places: dict[Any, int] | None = None
         self._errors: dict[int, BaseException] = {}
+        self._unreadable: dict[int, tuple[tuple[int, ...], PayloadError]] = {}
 
     # -- outcomes -----------------------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class RunResult:
 
     def _make_outcomes(self) -> list[Outcome]:
         values, _ = self._by_root()
-        errors = self._first_errors()
+        errors = {**{index: error for index, (_, error) in self._unreadable.items()}, **self._first_errors()}
         ended = self._ended()
         cancelled = {i for _, indices in self._held for i in indices}
         source, dropped = self._collector.source, self._collector.dropped
@@ -211,14 +213,17 @@ class RunResult:
         return {i for part in parts for i in part}
 
     def _by_root(self) -> tuple[dict[int, list[Any]], list[Any]]:
-        """Values by source task in lineage order, and the values that belong to no source task."""
+        """Values by source task in lineage order, and the values that belong to no source task.
+
+        A value that cannot be read here is left out, and is its source task's error.
+        """
         plain: dict[int, list[Any]] = {}
         keyed: dict[int, list[tuple[tuple[int, ...], Any]]] = {}
         nobody: list[tuple[tuple[int, ...], Any]] = []
         for output in self._collector.outputs:
-            values = open_values(output.payload, output.low, output.low + output.count)
+            values, segments = self._read(output)
             at = 0
-            for space, indices in output.segments:
+            for space, indices in segments:
                 part = values[at : at + len(indices)]
                 at += len(indices)
                 if space.parent is None and not space.aggregate:
@@ -241,6 +246,22 @@ class RunResult:
             plain[root] = [value for _, value in found]
         nobody.sort(key=_key)
         return plain, [value for _, value in nobody]
+
+    def _read(self, output: Output) -> tuple[list[Any], list[Segment]]:
+        """The values of an output, and whose they are."""
+        values, bad = read_values(output.payload, output.low, output.low + output.count)
+        if not bad:
+            return values, output.segments
+        for position, error in sorted(bad.items()):
+            space, index = next(iter(tasks_of(take(output.segments, [position]))))
+            error.add_note(f"dagflow: it left the graph at node {self._plan.nodes[output.node].name!r}")
+            if space.aggregate:
+                raise error  # it came from many source tasks, and is the error of none of them
+            found = (space.lineage(index), error)
+            root = found[0][0]
+            self._unreadable[root] = min(self._unreadable.get(root, found), found, key=_key)
+        kept = [p for p in range(output.count) if p not in bad]
+        return [values[p] for p in kept], take(output.segments, kept)
 
     def _first_errors(self) -> dict[int, BaseException]:
         if not self._errors:
@@ -277,7 +298,10 @@ class RunResult:
             return None
         values: list[Any] = []
         for _, _, output in parts:
-            values.extend(open_values(output.payload, output.low, output.low + output.count))
+            found, bad = read_values(output.payload, output.low, output.low + output.count)
+            if bad:
+                return None
+            values.extend(found)
         return values
 
     # -- by task --------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded
 from dagflow.result import Source
-from dagflow.work.codec import open_values
+from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
 
 if TYPE_CHECKING:
     from dagflow.core.envelope import ErrorRecord
+    from dagflow.errors import PayloadError
     from dagflow.graph.plan import Plan
 
 
@@ -69,7 +70,7 @@ class Sink:
         self._next_root = 0
         self._ended_roots: set[int] = set()
         self._over = False
-        self._payloads: dict[int, tuple[Any, list[Any]]] = {}
+        self._payloads: dict[int, tuple[Any, list[Any], dict[int, PayloadError]]] = {}
         self.listener: Callable[[], None] | None = None
 
     # -- the ring's side ------------------------------------------------------------------------------
@@ -160,14 +161,14 @@ class Sink:
             entries = [self._ready.popleft() for _ in range(min(len(self._ready), ENTRIES_MOST))]
         return [item for entry in entries for item in self._opened(entry)], True
 
-    def _open(self, payload: Any) -> list[Any]:
+    def _open(self, payload: Any) -> tuple[list[Any], dict[int, PayloadError]]:
         # Ordering takes payloads apart, so neighbours often lie in one: each is opened once, not once a value.
         found = self._payloads.get(id(payload))
         if found is None:
             while len(self._payloads) >= 16:
                 del self._payloads[next(iter(self._payloads))]
-            found = self._payloads[id(payload)] = (payload, open_values(payload))
-        return found[1]
+            found = self._payloads[id(payload)] = (payload, *read_values(payload))
+        return found[1], found[2]
 
     def _opened(self, entry: _Values | _Error) -> Iterator[StreamItem]:
         """The items of an entry, their values opened."""
@@ -175,9 +176,9 @@ class Sink:
         if isinstance(entry, _Error):
             yield StreamItem(entry.task, None, open_error(entry.record), node, _trace_id(entry.root))
             return
-        values = self._open(entry.payload)
+        values, bad = self._open(entry.payload)
         for at, (root, task) in enumerate(zip(entry.roots, entry.tasks, strict=True), entry.low):
-            yield StreamItem(task, values[at], None, node, _trace_id(root))
+            yield StreamItem(task, values[at], bad.get(at), node, _trace_id(root))
 
 
 def _trace_id(root: int | None) -> str:

@@ -4,19 +4,19 @@ A class of a script or notebook cell is pickled by reference as ``__main__.X``, 
 find. So bytes that mention ``__main__`` are made again by cloudpickle, which sends such classes by value and
 gives the original class back where it came from. cloudpickle takes long to import and is loaded when needed.
 
-Large buffers (arrays) are not copied into the pickle but lie behind it, in one block: a head (which no pickle
-starts with), the lengths, the pickle, the buffers. Where there is a `Store`, large blocks go into it, and only
-their place travels.
+Large buffers (arrays) lie behind the pickle, in a `dagflow.work.block`. Where there is a `Store`, large payloads go
+into it, and only their place travels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from struct import Struct
 
 from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
+from dagflow.work.block import Part, block, unblocked
 from dagflow.work.outcome import Failure, open_error
+from dagflow.work.proof import PROTOCOL, pickled
 from dagflow.work.values import Place, Sealed, Values
 
 TYPE_CHECKING = False
@@ -26,34 +26,33 @@ if TYPE_CHECKING:
 else:
     import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
-_PROTOCOL = 5
 LARGE = 64 * 1024
 """Buffers, and whole payloads, from so many bytes on travel by a `Store` where there is one."""
-_HEAD = Struct("<cxxxIQ")
-_MARK = b"\0"
-_ALIGN = 64
+DEPTH_MOST = 8
+"""So many steps into a value the part is looked for that cannot travel."""
+PARTS_MOST = 100
 
-Part = bytes | memoryview
 Store = Callable[[list[Part], int], "Place | None"]
-"""Puts the parts of a block (so many bytes in all) into shared memory; None where it has no room now."""
+"""Puts the parts of a payload (so many bytes in all) into shared memory; None where it has no room now."""
 
 
 def dumps(value: Any) -> bytes:
     """Pickle anything that can be; raises what the pickler raised if it cannot."""
-    return _dump(value, None)
+    return _dumps(value)[0]
 
 
-def _dump(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
+def _dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> tuple[bytes, bool]:
+    """The pickle, and whether it is sure to be readable again; ``apart`` says which buffers are not to be in it."""
+    sure = False
     try:
-        data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
+        data, sure = pickled(value, apart)
         if b"__main__" not in data:
-            return data
+            return data, sure
     except Exception:  # noqa: BLE001, S110 - whatever plain pickle cannot do, cloudpickle is asked next
         pass
     import cloudpickle
 
-    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL, buffer_callback=apart)
-    return by_value
+    return cloudpickle.dumps(value, PROTOCOL, buffer_callback=apart), sure
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:
@@ -62,47 +61,38 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
     Buffers that lie behind the pickle become part of the value where they are, if they may be written to: the
     caller gives memory that is nobody else's.
     """
-    if data[:1] != _MARK:
-        return pickle.loads(data)
-    block = memoryview(bytearray(data) if isinstance(data, bytes) else data)
-    _, number, length = _HEAD.unpack_from(block)
-    sizes = Struct(f"<{number}Q").unpack_from(block, _HEAD.size)
-    at = _HEAD.size + 8 * number
-    body = block[at : at + length]
-    at = _aligned(at + length)
-    buffers = []
-    for size in sizes:
-        buffers.append(block[at : at + size])
-        at = _aligned(at + size)
+    body, buffers = unblocked(data)
     return pickle.loads(body, buffers=buffers)
 
 
-def _aligned(at: int) -> int:
-    return -(-at // _ALIGN) * _ALIGN
+# -- many values at once --------------------------------------------------------------------------------
 
 
-def seal(values: Sequence[Any], store: Store | None = None) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
-    """Seal values; those that cannot travel are left out and returned with their error."""
-    values = values if isinstance(values, list) else list(values)
+def seal(
+    values: Sequence[Any], store: Store | None = None, *, prove: bool
+) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
+    """Seal values, large ones by way of ``store``; those that cannot travel are left out and returned with their error.
+
+    ``prove``: read back those whose reading runs code of the user's. A worker does so with what its function made,
+    so that whoever made a value that cannot be read is the one who fails; the driver never does.
+    """
     try:
-        return _seal(values, store), []
+        return _stored(_sealed(values if isinstance(values, list) else list(values), prove), len(values), store), []
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        if not isinstance(error, Exception) and not isinstance(error, RecursionError):
-            _only_user_exits(error)
+        _only_user_exits(error)
     good: list[Any] = []
     bad: list[tuple[int, PayloadError]] = []
     for position, value in enumerate(values):
         try:
-            dumps(value)
+            _sealed(value, prove)
             good.append(value)
         except BaseException as error:  # noqa: BLE001
-            bad.append((position, PayloadError(f"{_what_fails(value)} cannot be pickled: {_short(error)}")))
-    return _seal(good, store), bad
+            bad.append((position, _unsealable(value, error, prove)))
+    return _stored(_sealed(good, False), len(good), store), bad
 
 
-def _seal(values: list[Any], store: Store | None) -> Sealed:
-    if store is None:
-        return Sealed(dumps(values), len(values))
+def _sealed(value: Any, prove: bool) -> list[Part]:
+    """The pickle, or the parts of a block."""
     large: list[memoryview] = []
 
     def apart(buffer: pickle.PickleBuffer) -> bool:
@@ -112,59 +102,116 @@ def _seal(values: list[Any], store: Store | None) -> Sealed:
         large.append(raw)
         return False
 
-    parts: list[Part] = [_dump(values, apart)]
-    if large:
-        parts = _block(parts[0], large)
+    data, sure = _dumps(value, apart)
+    if prove and not sure:
+        pickle.loads(data, buffers=large)
+    return block(data, large) if large else [data]
+
+
+def _stored(parts: list[Part], count: int, store: Store | None) -> Sealed:
     size = sum(map(len, parts))
-    place = store(parts, size) if size >= LARGE else None
-    if place is not None:
-        return Sealed(b"", len(values), place)
-    return Sealed(parts[0] if len(parts) == 1 else b"".join(parts), len(values))  # type: ignore[arg-type]
+    if store is not None and size >= LARGE:
+        place = store(parts, size)
+        if place is not None:
+            return Sealed(b"", count, place)
+    return Sealed(bytes(parts[0]) if len(parts) == 1 else b"".join(parts), count)
 
 
-def _block(body: Part, large: list[memoryview]) -> list[Part]:
-    """A pickle and the buffers that belong to it, as the parts of a block."""
-    head = _HEAD.pack(_MARK, len(large), len(body)) + Struct(f"<{len(large)}Q").pack(*(b.nbytes for b in large))
-    parts: list[Part] = [head, body]
-    at = len(head) + len(body)
-    for buffer in large:
-        parts += [bytes(_aligned(at) - at), buffer]
-        at = _aligned(at) + buffer.nbytes
-    return parts
+def _unsealable(value: Any, error: BaseException, prove: bool) -> PayloadError:
+    try:
+        dumps(value)
+        return PayloadError(f"{_culprit(value, lambda v: _sealed(v, prove))} cannot be read again: {_short(error)}")
+    except BaseException:  # noqa: BLE001 - the question is only whether it raises
+        return PayloadError(f"{_culprit(value, dumps)} cannot be pickled: {_short(error)}")
 
 
 def _only_user_exits(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):
+    if issubclass(type(error), KeyboardInterrupt):
         raise error
 
 
+class Unreadable(PayloadError):
+    """Some values cannot be read here: ``bad`` says which of those asked for, and why."""
+
+    def __init__(self, bad: dict[int, PayloadError]) -> None:
+        super().__init__(str(next(iter(bad.values()))))
+        self.bad = bad
+
+
 def open_values(payload: Any, low: int = 0, high: int | None = None) -> list[Any]:
-    """Values ``low`` to ``high`` of a payload, as a list of their own."""
+    """Values ``low`` to ``high`` of a payload, as a list of their own. Raises `Unreadable` if not all can be read."""
+    values, bad = read_values(payload, low, high)
+    if bad:
+        raise Unreadable(bad)
+    return values
+
+
+def read_values(payload: Any, low: int = 0, high: int | None = None) -> tuple[list[Any], dict[int, PayloadError]]:
+    """Values ``low`` to ``high`` of a payload, and the errors of those that cannot be read, by their place in them.
+
+    What was pickled together need not be lost together: the place of a value that cannot be read holds None.
+    """
     if isinstance(payload, Values):
-        return list(payload.values[low:high])
+        return list(payload.values[low:high]), {}
     if isinstance(payload, Sealed):
-        values: list[Any] = loads(payload.contents())
-        return values if low == 0 and (high is None or high >= len(values)) else values[low:high]
+        try:
+            values: list[Any] = loads(payload.contents())
+        except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            _only_user_exits(error)
+            return _read_apart(payload, low, high, error)
+        return (values if low == 0 and (high is None or high >= len(values)) else values[low:high]), {}
     if isinstance(payload, FailurePayload):
-        return [
-            Failure(_failed_input(f), open_error(f.error), f.error.node, f.error.attempts)
-            for f in payload.items[low:high]
-        ]
+        failures = [_failure(item) for item in payload.items[low:high]]
+        bad = {at: error for at, error in enumerate(failures) if isinstance(error, PayloadError)}
+        return [None if at in bad else failure for at, failure in enumerate(failures)], bad
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
 
-def _failed_input(failed: FailedTask) -> Any:
-    values = [value for piece in failed.pieces for value in open_values(*piece)]
-    return values if failed.merged else values[0] if values else None
+def _failure(failed: FailedTask) -> Failure | PayloadError:
+    values: list[Any] = []
+    for piece in failed.pieces:
+        found, bad = read_values(*piece)
+        if bad:
+            return next(iter(bad.values()))
+        values.extend(found)
+    task = values if failed.merged else values[0] if values else None
+    return Failure(task, open_error(failed.error), failed.error.node, failed.error.attempts)
 
 
-def _what_fails(value: Any) -> str:
-    """The innermost part of ``value`` that does not pickle, as a path: ``value['conn'].sock (type socket)``."""
+def _read_apart(
+    payload: Sealed, low: int, high: int | None, error: BaseException
+) -> tuple[list[Any], dict[int, PayloadError]]:
+    """`read_values` where the fast way has failed: at least one value, maybe not one of those asked for, is bad."""
+    from dagflow.work.salvage import Lost, LostFound, salvaged
+
+    try:
+        values = list(salvaged(payload.data)[low:high])
+    except BaseException as second:  # noqa: BLE001 - nothing of it can be read
+        _only_user_exits(second)
+        values = [Lost("unknown", error)] * len(range(payload.count)[low:high])
+    bad: dict[int, PayloadError] = {}
+    for at, value in enumerate(values):
+        try:
+            dumps(value)
+        except LostFound as found:
+            where = _culprit(value, dumps).split(" (type")[0]
+            bad[at] = PayloadError(f"{where} (type {found.lost.told}) cannot be read here: {_short(found.lost.error)}")
+            values[at] = None
+        except BaseException as other:  # noqa: BLE001 - it has been read, and need not be pickled again
+            _only_user_exits(other)
+    return values, bad
+
+
+# -- for people -----------------------------------------------------------------------------------------
+
+
+def _culprit(value: Any, attempt: Callable[[Any], Any]) -> str:
+    """The innermost part of ``value`` for which ``attempt`` raises: ``the value['conn'].sock (type socket.socket)``."""
     path = "the value"
-    for _ in range(8):
+    for _ in range(DEPTH_MOST):
         for step, part in _parts(value):
             try:
-                dumps(part)
+                attempt(part)
             except BaseException:  # noqa: BLE001 - the question is only whether it raises
                 path, value = path + step, part
                 break
@@ -175,11 +222,11 @@ def _what_fails(value: Any) -> str:
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [(f"[{_short(k)}]", v) for k, v in list(value.items())[:100]]
+        return [(f"[{_short(k)}]", v) for k, v in list(value.items())[:PARTS_MOST]]
     if isinstance(value, (list, tuple)):
-        return [(f"[{i}]", v) for i, v in enumerate(value[:100])]
+        return [(f"[{i}]", v) for i, v in enumerate(value[:PARTS_MOST])]
     state = getattr(value, "__dict__", None)
-    return [(f".{name}", part) for name, part in list(state.items())[:100]] if isinstance(state, dict) else []
+    return [(f".{name}", part) for name, part in list(state.items())[:PARTS_MOST]] if isinstance(state, dict) else []
 
 
 def _short(value: object) -> str:

@@ -15,7 +15,7 @@ from dagflow.core.envelope import ErrorRecord
 from dagflow.core.events import Answer, Produced
 from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
 from dagflow.graph.marks import DROP, makes_instances
-from dagflow.work.codec import open_values, seal
+from dagflow.work.codec import Unreadable, open_values, read_values, seal
 from dagflow.work.outcome import capture
 from dagflow.work.page import POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 from dagflow.work.values import copied, live
@@ -94,12 +94,12 @@ class Runner:
     def pack(self, values: list[Any], port: int = -1) -> tuple[Any, list[tuple[int, PayloadError]]]:
         """Values on their way out by ``port``: sealed, or live with a copy for each further node."""
         if self.seals:
-            return seal(values, self.store)
+            return seal(values, self.store, prove=True)
         return live(values, self.program.fan[port] if port >= 0 else 1), []
 
     def failed(self, error: BaseException, position: int) -> tuple[int, ErrorRecord, bool]:
         """The record of a task's exception, and whether it may be retried."""
-        return position, capture(error, seal=self.seals), isinstance(error, self.program.retry_types)
+        return position, capture(error, seal=self.seals), issubclass(type(error), self.program.retry_types)
 
     # -- jobs ---------------------------------------------------------------------------------------------
 
@@ -129,11 +129,14 @@ class Runner:
         yield answer
 
     def unreadable(self, worker: int, token: int, job: Job, error: BaseException) -> Answer:
-        """Values that cannot be opened here: find out which, fail those alone where they came together."""
-        answer = Answer(worker, token)
-        text = f"its value cannot be read in the worker: {type(error).__name__}: {error}"
-        record = capture(PayloadError(text), seal=self.seals)
-        answer.failures = [(p, record, False) for p in range(job.count)]
+        """Values that cannot be read here fail; those that came with them are given back, to be read without them."""
+        answer = Answer(worker, token, ended=[])
+        if isinstance(error, Unreadable):
+            bad = error.bad
+        else:
+            bad = dict.fromkeys(range(job.count), PayloadError(f"cannot be read: {type(error).__name__}: {error}"))
+        answer.failures = [self.failed(e, p) for p, e in sorted(bad.items())]
+        answer.returned = [p for p in range(job.count) if p not in bad]
         return answer
 
     def each(self, values: list[Any]) -> tuple[list[Any], Failures]:
@@ -154,7 +157,7 @@ class Runner:
                 else:
                     self._marked(mark, at, out, rest)
             except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
                 failures.append((len(out), error))
                 out.append(None)
@@ -192,7 +195,7 @@ class Runner:
                 result = self.call(value)
                 self.check_time(perf_counter() - start)
             except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
                 failures.append((position, error))
                 result = None
@@ -231,7 +234,7 @@ class Runner:
                 results = self.batch_results(part, self.func(part))
                 self.check_time(perf_counter() - start)
             except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
                 failures.extend((at + i, error) for i in range(len(part)))
                 results = [None] * len(part)
@@ -355,7 +358,7 @@ class Runner:
             try:
                 answer.keys.append(content_key(value if of is None else of(value)))
             except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
                 answer.keys.append(None)
                 answer.failures.append((position, self.failed(error, position)[1], False))
@@ -384,7 +387,7 @@ class Runner:
             yield from batch.take(children_of(result))
             batch.check_time()
         except BaseException as error:
-            if self.interrupts and isinstance(error, KeyboardInterrupt):
+            if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                 raise
             if batch.sending:
                 raise  # nobody turns this split any more: not the function's doing
@@ -404,7 +407,7 @@ class Runner:
 
     def _merge(self, worker: int, token: int, job: Job) -> Answer:
         """Merge each group of the job."""
-        opened: dict[int, list[Any]] = {}
+        opened: dict[int, Any] = {}
         out: list[Any] = []
         failures: Failures = []
         for position, group in enumerate(job.groups):
@@ -416,13 +419,13 @@ class Runner:
                 result = self.merge_group(group, opened)
                 self.check_time(perf_counter() - start)
             except BaseException as error:
-                if self.interrupts and isinstance(error, KeyboardInterrupt):
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
                 failures.append((position, error))
             out.append(result)
         return self.merge_answer(worker, token, job.groups, out, failures)
 
-    def merge_group(self, group: Any, opened: dict[int, list[Any]]) -> Any:
+    def merge_group(self, group: Any, opened: dict[int, Any]) -> Any:
         """The merged value of a group (or, for a step of a fold, its next state); payloads are ``opened`` once."""
         members = self.members(group.pieces, opened)
         return self.merge_one(members) if self.program.fold is None else self._fold(group, members)
@@ -449,18 +452,16 @@ class Runner:
         answer.states = states or None
         return answer
 
-    def members(self, pieces: Sequence[Any], opened: dict[int, list[Any]]) -> list[Any]:
+    def members(self, pieces: Sequence[Any], opened: dict[int, Any]) -> list[Any]:
         """The values of a group's members, in order."""
         members: list[Any] = []
         for payload, low, high in pieces:
-            values = opened.get(id(payload))
-            if values is None:
-                try:
-                    values = opened[id(payload)] = open_values(payload)
-                except Exception as error:
-                    raise PayloadError(
-                        f"a member cannot be read in the worker: {type(error).__name__}: {error}"
-                    ) from error
+            if id(payload) not in opened:
+                opened[id(payload)] = read_values(payload)
+            values, bad = opened[id(payload)]
+            for position in bad:
+                if low <= position < high:
+                    raise PayloadError(f"a member: {bad[position]}")
             members.extend(values[low:high])
         return members
 
@@ -549,8 +550,8 @@ class Children:
         self.number += len(children)
 
     def flush(self) -> Generator[Answer, None, None]:
-        """Send what there is."""
-        self._pack()
+        """Send what there is. Raises the error of the current task, if a child of it cannot travel."""
+        error = self._pack()
         answer, self.answer = self.answer, Answer(self.worker, self.token, last=False, ended=[])
         answer.seconds = self._work()
         self.sending = True
@@ -559,18 +560,50 @@ class Children:
         self.runner.resume()
         self.sending = False
         self.resumed = perf_counter()
+        if error is not None:
+            raise error
 
-    def _pack(self) -> None:
+    def _pack(self) -> PayloadError | None:
         if not self.values:
-            return
+            return None
         values, runs = self.values, self.runs
         self.values, self.runs = [], []
         values, runs = _without_drops(values, runs)
         payload, bad = self.runner.pack(values, 0)
+        error = None
         if bad:
-            # A child that cannot travel fails its parent: the children after it would lose their numbers.
-            raise bad[0][1]
-        self.answer.outputs.append(Produced(0, payload, None, runs))
+            values, runs, error = self._without_bad(values, runs, dict(bad))
+            payload, _ = self.runner.pack(values, 0)
+        if runs:
+            self.answer.outputs.append(Produced(0, payload, None, runs))
+        return error
+
+    def _without_bad(
+        self, values: list[Any], runs: list[tuple[int, int, int]], bad: dict[int, PayloadError]
+    ) -> tuple[list[Any], list[tuple[int, int, int]], PayloadError | None]:
+        """A child that cannot travel fails its parent, whose children before it go on, and none after it.
+
+        Gives the children that go on, and the error of the current task, which may still be running.
+        """
+        kept: list[Any] = []
+        kept_runs: list[tuple[int, int, int]] = []
+        failed: dict[int, PayloadError] = {}
+        at = 0
+        for position, start, number in runs:
+            first = next((n for n in range(number) if at + n in bad), number)
+            if first < number and position not in failed:
+                failed[position] = bad[at + first]
+            elif position in failed:
+                first = 0
+            if first:
+                kept.extend(values[at : at + first])
+                kept_runs.append((position, start, first))
+            at += number
+        assert self.answer.ended is not None
+        for position in [p for p in failed if p in self.answer.ended]:
+            self.answer.ended.remove(position)
+            self.answer.failures.append(self.runner.failed(failed.pop(position), position))
+        return kept, kept_runs, failed.get(self.position)
 
     def end(self) -> None:
         """The current task has given all its children."""
@@ -591,11 +624,8 @@ class Children:
         self.answer.failures.append(self.runner.failed(error, self.position))
 
     def last(self) -> Answer:
-        """The last answer."""
-        try:
-            self._pack()
-        except PayloadError as error:
-            self._fail_last(error)
+        """The last answer: by now each task has ended, or failed."""
+        self._pack()
         self.answer.last = True
         self.answer.seconds = self._work()
         return self.answer
@@ -607,11 +637,6 @@ class Children:
         seconds, self.untold = self.untold + now - self.resumed, 0.0
         self.resumed = now
         return seconds
-
-    def _fail_last(self, error: PayloadError) -> None:
-        assert self.answer.ended is not None
-        self.answer.ended = [p for p in self.answer.ended if p != self.position]
-        self.answer.failures.append(self.runner.failed(error, self.position))
 
 
 def _without_drops(values: list[Any], runs: list[tuple[int, int, int]]) -> tuple[list[Any], list[tuple[int, int, int]]]:
@@ -645,13 +670,18 @@ class _Known:
 
 
 def load(job: Job) -> list[Any]:
-    """The values of a job's pieces."""
+    """The values of a job's pieces. Raises `Unreadable`."""
     if len(job.pieces) == 1:
         payload, low, high = job.pieces[0]
         return open_values(payload, low, high)
     values: list[Any] = []
+    bad: dict[int, PayloadError] = {}
     for payload, low, high in job.pieces:
-        values.extend(open_values(payload, low, high))
+        found, errors = read_values(payload, low, high)
+        bad.update((len(values) + at, error) for at, error in errors.items())
+        values.extend(found)
+    if bad:
+        raise Unreadable(bad)
     return values
 
 

@@ -44,6 +44,15 @@ class Failure:
 
 def capture(error: BaseException, *, seal: bool) -> ErrorRecord:
     """The record of an exception; ``seal``: it has to travel to another process."""
+    try:
+        return _captured(error, seal)
+    except BaseException as second:  # noqa: BLE001 - its class may forbid even to look at it
+        text = f"{type(error).__qualname__}, which cannot be looked at ({type(second).__qualname__})"
+        stand_in = PayloadError(f"the function raised {text}")
+        return ErrorRecord("raised", type(error).__qualname__, text, sealed=seal_error(stand_in) if seal else stand_in)
+
+
+def _captured(error: BaseException, seal: bool) -> ErrorRecord:
     import traceback
 
     try:
@@ -52,7 +61,7 @@ def capture(error: BaseException, *, seal: bool) -> ErrorRecord:
     except BaseException as second:  # noqa: BLE001 - a user's __str__ may raise anything
         text = f"{type(error).__qualname__} (its text cannot be made: {type(second).__name__})\n"
     sealed: Any = seal_error(error) if seal else error
-    return ErrorRecord("raised", type(error).__qualname__, _text_of(error), _cut(text, TRACEBACK_MOST), sealed=sealed)
+    return ErrorRecord("raised", type(error).__qualname__, _text_of(error), _cut_middle(text), sealed=sealed)
 
 
 def _without_ours(tb: Any) -> Any:
@@ -74,8 +83,24 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 16] + f"... ({len(text)})"
 
 
+def _cut_middle(text: str) -> str:
+    """A traceback: its end says most, then its beginning."""
+    if len(text) <= TRACEBACK_MOST:
+        return text
+    return text[: TRACEBACK_MOST // 4] + f"\n... ({len(text)} characters) ...\n" + text[-TRACEBACK_MOST * 3 // 4 :]
+
+
 def seal_error(error: BaseException, depth: int = 0) -> bytes:
     """An exception as bytes that `unseal_error` is sure to be able to read."""
+    try:
+        return _sealed(error, depth)
+    except BaseException as second:  # noqa: BLE001 - a class that cannot travel at all
+        text = f"{type(error).__qualname__}: {_text_of(error)}"
+        note = f"the exception itself could not travel ({type(second).__name__}: {_text_of(second)})"
+        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, {}, None, None), 5)
+
+
+def _sealed(error: BaseException, depth: int) -> bytes:
     from dagflow.work.codec import dumps
 
     state = dict(getattr(error, "__dict__", {}))
@@ -92,17 +117,12 @@ def seal_error(error: BaseException, depth: int = 0) -> bytes:
         state["__notes__"] = [*state.get("__notes__", ()), f"left behind in the worker: {', '.join(lost)}"]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     inner = seal_error(cause, depth + 1) if cause is not None and depth < 5 else None
-    try:
-        parts = None
-        if isinstance(error, BaseExceptionGroup):  # its members travel each in its own way
-            args, parts = args[:1], [seal_error(part, depth + 1) for part in error.exceptions]
-        data = dumps((type(error), args, state, fields, inner, parts))
-        unseal_error(data)
-        return data
-    except BaseException as second:  # noqa: BLE001 - a class that cannot travel at all
-        text = f"{type(error).__qualname__}: {_text_of(error)}"
-        note = f"the exception itself could not travel ({type(second).__name__}: {_text_of(second)})"
-        return pickle.dumps((PayloadError, (text,), {"__notes__": [note]}, {}, inner, None), 5)
+    parts = None
+    if isinstance(error, BaseExceptionGroup):  # its members travel each in its own way
+        args, parts = args[:1], [seal_error(part, depth + 1) for part in error.exceptions]
+    data = dumps((type(error), args, state, fields, inner, parts))
+    unseal_error(data)
+    return data
 
 
 def _fields(error: BaseException) -> tuple[str, ...]:
@@ -151,13 +171,22 @@ def open_error(record: ErrorRecord) -> BaseException:
         except BaseException as second:  # noqa: BLE001 - its class is not known here
             error = PayloadError(f"{record.type}: {record.message}")
             error.add_note(f"the exception could not be read here ({type(second).__name__}: {_text_of(second)})")
+    try:
+        _annotate(error, record)
+    except Exception as second:  # noqa: BLE001 - its class may forbid even to look at it
+        error = PayloadError(f"{record.type}: {record.message}")
+        error.add_note(f"the exception itself cannot be told where it was raised ({type(second).__name__})")
+        _annotate(error, record)
+    return error
+
+
+def _annotate(error: BaseException, record: ErrorRecord) -> None:
     where = f"dagflow: node {record.node!r}, attempt {record.attempts}"
     notes = getattr(error, "__notes__", [])
     if record.node and where not in notes:
         error.add_note(where)
         if record.traceback and not isinstance(record.sealed, BaseException):
             error.add_note("in the worker:\n" + record.traceback.rstrip())
-    return error
 
 
 def _travels(value: Any) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dagflow.core.commands import Job
 
 Post = Callable[[Answer], None]
-Done = tuple[int, Any, BaseException | None, float]
+Done = tuple[int, "Any", BaseException | None, float]
 """Position, result, failure, seconds of work."""
 
 

@@ -55,7 +55,7 @@ def test_a_line_for_every_task(tmp_path):
 
 
 def test_inputs_by_position_over_several_payloads(tmp_path):
-    one, two = seal(["a", "b", "c", "d"])[0], Values(["e", "f", "g"])
+    one, two = seal(["a", "b", "c", "d"], prove=False)[0], Values(["e", "f", "g"])
     fact = TasksEnded(
         0,
         "succeeded",
@@ -140,7 +140,7 @@ def test_level(tmp_path, level, statuses):
 
 def test_a_payload_is_opened_once(tmp_path):
     Opened.times = 0
-    payload = seal([Opened(str(i)) for i in range(500)])[0]
+    payload = seal([Opened(str(i)) for i in range(500)], prove=False)[0]
     facts = [TasksEnded(0, "succeeded", [(ROOT, [i])], 1, 0.0, [(payload, 0, 500)], [i]) for i in range(0, 500, 2)] + [
         failed(i) for i in range(1, 500, 2)
     ]

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagflow.work.codec import Part
+    from dagflow.work.block import Part
 
 
 POPULATE_WRITE = 23

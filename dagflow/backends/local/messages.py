@@ -95,7 +95,7 @@ def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, Payload
     if isinstance(payload, Sealed):
         return (load.add(payload), payload.count, low, high), []
     if isinstance(payload, Values):
-        sealed, bad = seal(list(payload.values[low:high]), load.store)
+        sealed, bad = seal(list(payload.values[low:high]), load.store, prove=False)
         return (load.add(sealed), sealed.count, 0, sealed.count), bad
     if isinstance(payload, FailurePayload):
         items = []
@@ -204,6 +204,7 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         answer.ended,
         failures,
         answer.dropped,
+        answer.returned,
         answer.copies,
         answer.keys,
         states,
@@ -222,8 +223,9 @@ def _put(payload: Sealed, blobs: Blobs) -> Any:
 
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments: Segments) -> Answer:
     """The answer that `pack_answer` packed. Raises `ValueError` where it names segments that it cannot."""
-    _, last, outputs, ended, failures, dropped, copies, keys, states, seconds = message
+    _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds = message
     answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
+    answer.returned = returned
     answer.outputs = [
         Produced(port, _got(worker, where, count, blobs, segments), positions, children)
         for port, where, count, positions, children in outputs

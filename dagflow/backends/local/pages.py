@@ -12,11 +12,11 @@ import os
 import select
 import struct
 
+from dagflow.work.page import NUMBERS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
-
-from dagflow.work.page import NUMBERS
 
 PAGE_BYTES: Final = mmap.PAGESIZE
 CHUNK_PAGES: Final = 256

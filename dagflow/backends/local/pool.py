@@ -367,7 +367,9 @@ class Pool:
     def _unforked(self, number: Any, reason: Any) -> None:
         worker = self.workers.get(number) or self.leaving.get(number)
         if worker is None or not worker.stopping:
-            self.mailbox.post(WorkerLost(number, f"could not be forked: {reason}", started=False))
+            few = isinstance(reason, OSError) and reason.errno == errno.EMFILE
+            advice = "raise the limit of open files (ulimit -n), or lower worker_limit=" if few else ""
+            self.mailbox.post(WorkerLost(number, f"could not be forked: {reason}", started=False, output=advice))
         if worker is not None:
             self._leave(worker)
             self._forget(worker)

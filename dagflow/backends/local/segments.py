@@ -30,7 +30,7 @@ from weakref import ref
 from dagflow.work.values import Sealed
 
 if TYPE_CHECKING:
-    from dagflow.work.codec import Part
+    from dagflow.work.block import Part
 
 SEGMENTS_MOST: Final = 64
 """Each costs a file descriptor here and in each worker that has seen it."""
