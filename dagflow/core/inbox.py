@@ -20,6 +20,8 @@ CHANNEL_BYTES: Final = 4 << 20
 """What the values queued at a node should take: enough to keep its workers busy while they still lie in a cache."""
 GROWTH: Final = 8
 """An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
+LEASES_MOST: Final = 8
+"""So many envelopes may wait at a worker, if they are very little work: none of the others is woken for each."""
 PREFETCH_SECONDS: Final = 0.050
 """A second envelope waits at a busy worker only if it will not wait longer than this, when others could take it."""
 
@@ -189,11 +191,18 @@ class Inbox:
             return max(0, 2 * busy - worker.load) if worker.load <= busy * 3 // 2 else 0
         if not worker.leases:
             return self.share()
-        if len(worker.leases) > 1 or self.plan.timeout is not None:
+        if self.plan.timeout is not None or (len(worker.leases) > 1 and not self._brief(worker)):
             return 0
         if self.slots > 1 and (self.cost is None or self.cost * self.want() > PREFETCH_SECONDS):
             return 0
         return self.share()
+
+    def _brief(self, worker: WorkerState) -> bool:
+        """Whether all that a worker has is less work than one envelope should be: then it may have more of them."""
+        if self.cost is None or len(worker.leases) >= LEASES_MOST:
+            return False
+        enough = self.value_bytes is not None and worker.load * self.value_bytes >= 2 * LEASE_BYTES
+        return worker.load * self.cost < ENVELOPE_SECONDS and not enough
 
     def share(self) -> int:
         """An envelope that leaves something for the node's other workers."""
