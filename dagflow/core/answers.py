@@ -60,7 +60,7 @@ class Answers(Splits):
             return answer.ended
         if not (answer.failures or answer.dropped or answer.returned) and lease.ended is None:
             return range(lease.count)
-        out = {p for p, _, _ in answer.failures} | set(answer.dropped) | (lease.ended or set())
+        out = {p for p, _, _ in answer.failures}.union(answer.dropped, answer.returned, lease.ended or ())
         return [p for p in range(lease.count) if p not in out]
 
     def _settle(self, node: Inbox, lease: Lease, answer: ev.Answer, ended: Sequence[int]) -> None:
@@ -69,9 +69,7 @@ class Answers(Splits):
         lease.left -= gone
         node.leased -= gone
         self.in_flight -= gone
-        worker = self.workers.get(lease.worker)
-        if worker is not None:
-            worker.load -= gone
+        self.workers[lease.worker].load -= gone
         if not answer.last:
             if lease.ended is None:
                 lease.ended = set()
@@ -85,16 +83,14 @@ class Answers(Splits):
             )
 
     def _release(self, lease: Lease) -> None:
-        self.leases.pop(lease.token, None)
+        del self.leases[lease.token]
         self._blocked_splits.discard(lease.token)
-        worker = self.workers.get(lease.worker)
-        if worker is not None:
-            worker.leases.pop(lease.token, None)
-            worker.alone = False
-            following = next(iter(worker.leases.values()), None)
-            if following is not None:
-                following.since = self.now
-                self._set_deadline(self.nodes[worker.node], following)
+        worker = self.workers[lease.worker]
+        del worker.leases[lease.token]
+        worker.alone = False
+        following = next(iter(worker.leases.values()), None)
+        if following is not None:
+            self._set_deadline(self.nodes[worker.node], following)
 
     def _succeeded(self, node: Inbox, lease: Lease, answer: ev.Answer, ended: Sequence[int]) -> None:
         """Results of tasks (or routed tasks) go on."""
@@ -103,21 +99,16 @@ class Answers(Splits):
         dropped = 0
         for produced in answer.outputs:
             port = node.plan.ports[produced.port]
-            positions = produced.positions
+            positions = range(lease.count) if produced.positions is None else produced.positions
             if port.drop:
-                single = [p for p in (positions if positions is not None else ended) if p not in several]
+                single = [p for p in positions if p not in several]
                 dropped += len(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)
-            elif positions is None:
-                assert not several
-                if opened:
-                    self._route(node, lease, port, list(ended), produced.payload, several)
-                else:
-                    self._emit(node, port, lease.segments, produced.payload, 0, fresh=False)
             elif several or opened:
                 self._route(node, lease, port, positions, produced.payload, several)
             else:
-                self._emit(node, port, take(lease.segments, positions), produced.payload, 0, fresh=False)
+                segments = lease.segments if produced.positions is None else take(lease.segments, positions)
+                self._emit(node, port, segments, produced.payload, 0, fresh=False)
         if opened:
             for family, index in opened:
                 complete = family.end(None, (index,))
@@ -170,7 +161,7 @@ class Answers(Splits):
         node: Inbox,
         lease: Lease,
         port: PortPlan,
-        positions: list[int],
+        positions: Sequence[int],
         payload: Payload,
         several: set[int],
     ) -> None:
@@ -216,7 +207,10 @@ class Answers(Splits):
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
             return
-        self._drop_segments(node, lease, segments, [position])
+        self._drop_segments(node, lease, segments, [position], ends=False)
+        for space, indices in segments:  # a split that is tried again may have given children before
+            for account in self._standing(node, space, split=position in lease.spaces):
+                self._end(account, indices)
         if node.dedup is not None:
             self._keys_done(node, lease, [position])
 
@@ -260,7 +254,5 @@ class Answers(Splits):
             self._final_failure(node, envelope, at, error)
         node.leased -= lease.left
         self.in_flight -= lease.left
-        worker = self.workers.get(lease.worker)
-        if worker is not None:
-            worker.load -= lease.left
+        self.workers[lease.worker].load -= lease.left
         lease.left = 0

@@ -27,6 +27,8 @@ STALL_SECONDS: Final = 5.0
 """After so long without any answer those who owe one are asked whether they still know of it."""
 HANDLING_SECONDS: Final = 10.0
 """Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
+LEAVING_CUT: Final = 1024
+"""How many children go into one payload where they leave the graph."""
 
 
 class Crew(Answers):
@@ -272,7 +274,7 @@ class Crew(Answers):
         self._tokens += 1
         segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
         count = sum(e.count for e in envelopes)
-        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, self.now, count)
+        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
         for envelope in envelopes:
             for group in envelope.groups or ():
                 if group.fold is not None:
@@ -302,10 +304,15 @@ class Crew(Answers):
             if envelope.groups is not None:
                 job.groups.extend(envelope.groups)
         job.skip = dict(lease.children)
-        for port in node.plan.ports:
-            if port.targets:
-                job.cuts[port.index] = min(self._cut(self.nodes[t]) for t in port.targets)
+        job.cuts = self._cuts(node)
         return job
+
+    def _cuts(self, node: Inbox) -> dict[int, int]:
+        """How many values to put in one payload, by port."""
+        return {
+            port.index: min((self._cut(self.nodes[t]) for t in port.targets), default=LEAVING_CUT)
+            for port in node.plan.ports
+        }
 
     def _cut(self, node: Inbox) -> int:
         most = ENVELOPE_TASKS if node.merge is not None else node.cut()
@@ -316,14 +323,10 @@ class Crew(Answers):
     def _grant(self) -> None:
         """Let splits go on whose children have room again."""
         for token in list(self._blocked_splits):
-            lease = self.leases.get(token)
-            if lease is None:
-                self._blocked_splits.discard(token)
-                continue
-            if lease.owed and self.has_room(self.nodes[lease.node]):
-                node = self.nodes[lease.node]
-                cut = min((self._cut(self.nodes[t]) for port in node.plan.ports for t in port.targets), default=1)
-                self._out.append(do.Grant(lease.worker, token, lease.owed, cut))
+            lease = self.leases[token]
+            node = self.nodes[lease.node]
+            if self.has_room(node):
+                self._out.append(do.Grant(lease.worker, token, lease.owed, min(self._cuts(node).values())))
                 lease.owed = 0
                 self._blocked_splits.discard(token)
 

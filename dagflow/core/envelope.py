@@ -193,7 +193,6 @@ class Lease:
     envelopes: list[Envelope]
     segments: list[Segment]
     count: int
-    since: float
     left: int
     ended: set[int] | None = None
     children: dict[int, int] = field(default_factory=dict)

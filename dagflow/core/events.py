@@ -73,7 +73,7 @@ class Running:
 class Produced:
     """Values that a lease gave on one port.
 
-    ``positions``: the tasks they come from, one value each (None: all tasks of the lease, in order).
+    ``positions``: the tasks they come from, rising, one value each (None: all tasks of the lease).
     ``children``: for a Splitter instead: ``(position, first child number, count)`` runs.
     """
 
@@ -87,7 +87,7 @@ class Produced:
 class Answer:
     """What a worker says of a lease: all of it (``last``), or the part that has ended so far.
 
-    ``ended``: positions whose task succeeded (None: all that are not in ``failures`` or ``dropped``).
+    ``ended``: positions whose task succeeded (None: all that are not named otherwise, now or before).
     ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
     ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
     ``states``: accumulated values of folds, by position.

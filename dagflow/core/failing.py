@@ -67,7 +67,6 @@ class Failing(Duplicates):
     ) -> None:
         node.counts.failed += 1
         space, index = next(iter(tasks_of(take(envelope.segments, [at]))))
-        space_of_children = children or envelope.child_space
         if envelope.keys is not None:
             self._key_failed(node, envelope.keys[at])
         self._failed(
@@ -77,7 +76,7 @@ class Failing(Duplicates):
             error,
             envelope.attempt + 1,
             [envelope.piece(at)],
-            split=space_of_children is not None,
+            split=children is not None,
         )
 
     def _requeue(self, node: Inbox, lease: Lease, positions: Sequence[int], *, trial: int = 0) -> None:

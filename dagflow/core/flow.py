@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dagflow.core import commands as do
 from dagflow.core.envelope import (
@@ -100,6 +100,8 @@ class Flow(State):
             return
         node = self.nodes[target]
         count = count_of(segments)
+        if not count:
+            return  # children of which all were dropped
         node.counts.received += count
         if payload.count:
             size = payload.size / payload.count
@@ -128,6 +130,19 @@ class Flow(State):
             return
         self._fire_scopes(family, scopes)
 
+    def _standing(self, node: Inbox, space: Space, *, split: bool) -> list[Account]:
+        """Where tasks at ``node`` count, innermost first.
+
+        ``split``: children of theirs have gone on, so they count in their own scope too, while they run; and in the
+        one around, if that is not where the task goes on when its own is complete: they may fail into it yet.
+        """
+        start = self.lineages.account(space, node.index)
+        if not (split and self._tracks(node.plan.split_frame)):
+            return [start]
+        family = self.lineages.family(node.plan.split_frame, space, 0)
+        own = Account(family, None)
+        return [own] if self.lineages.outer(family) is start else [own, start]
+
     def _failed(
         self,
         node: Inbox,
@@ -149,19 +164,17 @@ class Flow(State):
         record = _final(error, node.plan.name, attempts)
         value = given[0] if given and node.merge is None else None
         self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value))
-        tracked = split and self._tracks(node, node.plan.split_frame)
-        if tracked:
-            account = Account(self.lineages.family(node.plan.split_frame, space, 0), None)
-        else:
-            account = self.lineages.account(space, node.index)
+        accounts = self._standing(node, space, split=split)
+        innermost = accounts[0]
         port = node.plan.failures
         if port is not None:
             self._to_failures(node, port, space, index, record, given)
-        elif account.family.frame != ROOT:
-            account.family.lose(account.scopes((index,))[0], record)
+        elif innermost.family.frame != ROOT:
+            innermost.family.lose(innermost.scopes((index,))[0], record)
         else:
             self._lost(node, space, index, record)
-        self._end(account, (index,))
+        for account in accounts:
+            self._end(account, (index,))
 
     def _to_failures(
         self,
@@ -196,15 +209,13 @@ class Flow(State):
             self.first_lost = fact
             self._stop("kill")
 
-    # -- what the Merger storey does ------------------------------------------------------------------
+    if TYPE_CHECKING:  # what the storey above does: `Merges`
 
-    def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
-        """Tasks arrive at a Merger."""
-        raise AssertionError("the Merger storey takes members in")
+        def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
+            """Tasks arrive at a Merger."""
 
-    def _fire_scopes(self, family: Family, scopes: Indices) -> None:
-        """Scopes are complete."""
-        raise AssertionError("the Merger storey fires scopes")
+        def _fire_scopes(self, family: Family, scopes: Indices) -> None:
+            """Scopes are complete."""
 
 
 def _final(error: ErrorRecord, node: str, attempts: int) -> ErrorRecord:

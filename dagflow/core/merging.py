@@ -96,7 +96,7 @@ class MergeState:
 
     def due(self) -> float | None:
         """When the open window must fire at the latest."""
-        if self.plan.within is None or self.since is None or not self.count:
+        if self.plan.within is None or self.since is None:
             return None
         return self.since + self.plan.within
 

@@ -50,11 +50,11 @@ class Waiting:
         """When the next one is due."""
         return self._heap[0][0] if self._heap else None
 
+    def envelopes(self) -> list[Envelope]:
+        """All that wait, in no order."""
+        return [envelope for *_, envelope in self._heap]
+
     def clear(self) -> None:
         """Forget all of them."""
         self._heap.clear()
         self.at_node.clear()
-
-    def envelopes(self) -> list[tuple[int, Envelope]]:
-        """All that wait, in no order."""
-        return [(node, envelope) for _, _, node, envelope in self._heap]

@@ -94,8 +94,7 @@ class Scheduler(Crew):
                 self._stop("kill" if event.kill else "drain")
             case ev.PauseAsked():
                 self.paused = event.paused
-            case ev.TimePassed():
-                pass
+            # Nothing follows from `TimePassed` but what a turn at that time brings.
 
     def _turn(self) -> None:
         self._probe()
@@ -152,9 +151,7 @@ class Scheduler(Crew):
         if self.sink_room is not None:
             room = min(room, self.sink_room - self.unread)
         if room <= 0 or self.held_bytes() >= self.max_bytes:
-            if self.in_flight or self.waiting.next_due() is not None or self.unread:
-                return
-            room = 1  # one task always passes, however large, when nothing else is in flight
+            return  # with nothing queued or unread there is room, so that one task always passes, however large
         want = 1 if self.one_by_one else max(node.want() for node in entries)
         if all(node.lanes == 1 for node in entries):
             # Reading less than an envelope at a time would make small envelopes all the way down.

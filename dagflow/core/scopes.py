@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dagflow.graph.plan import Plan
 
 Run = tuple[Space, "Indices | int", "Payload", int]
-"""Members that arrived together: their space, indices (or one index), and where their values lie."""
+"""Members that arrived together: their space, rising indices (or one index), and where their values lie."""
 
 
 class Account:
@@ -200,12 +200,7 @@ def _disjoint(runs: list[Run], first: Sequence[int]) -> bool:
     """Whether runs of one space do not interleave, so that ordering them by their first index is enough."""
     ends = [ids if isinstance(ids, int) else ids[-1] for _, ids, _, _ in runs]
     by_start = sorted(zip(first, ends, strict=True))
-    rising = all(isinstance(ids, (int, range)) or _rises(ids) for _, ids, _, _ in runs)
-    return rising and all(a[1] < b[0] for a, b in itertools.pairwise(by_start))
-
-
-def _rises(indices: Indices) -> bool:
-    return all(a < b for a, b in itertools.pairwise(indices))
+    return all(a[1] < b[0] for a, b in itertools.pairwise(by_start))
 
 
 def _singles(runs: list[Run]) -> Iterable[Run]:

@@ -39,38 +39,25 @@ class Splits(Failing):
     def _child_space(self, node: Inbox, lease: Lease, position: int) -> Space:
         space = lease.spaces.get(position)
         if space is None:
-            envelope, at = lease.find(position)
-            if envelope.child_space is not None:
-                space = envelope.child_space
-                lease.children.setdefault(position, envelope.accepted)
-            else:
-                (base, indices) = take(envelope.segments, [at])[0]
-                frame = node.plan.split_frame
-                space = self.lineages.split(frame, base, indices[0])
-                if self._tracks(node, frame):
-                    family = self.lineages.family(frame, base, 0)
-                    family.add(None, indices)  # the split itself, while it runs
-                    outer, start = self.lineages.outer(family), self.lineages.account(base, node.index)
-                    if outer is not start:
-                        outer.family.add(outer.fixed, indices)
-                        self._end(start, indices)
+            (base, indices) = take(lease.segments, [position])[0]
+            frame = node.plan.split_frame
+            space = self.lineages.split(frame, base, indices[0])
+            if self._tracks(frame):
+                family = self.lineages.family(frame, base, 0)
+                family.add(None, indices)  # the split itself, while it runs
+                outer = self.lineages.outer(family)
+                if outer is not self.lineages.account(base, node.index):
+                    outer.family.add(outer.fixed, indices)
             lease.spaces[position] = space
         return space
 
     def _split_ended(self, node: Inbox, lease: Lease, ended: Sequence[int]) -> None:
-        frame = node.plan.split_frame
         for position in ended:
             space = self._child_space(node, lease, position)
-            base, index = space.parent, space.fixed
-            assert base is not None
-            assert index is not None
-            if self._tracks(node, frame):
-                family = self.lineages.family(frame, base, 0)
-                complete = family.end(None, (index,))
-                if len(complete):
-                    self._complete(family, complete)
-            else:
-                self._end(self.lineages.account(base, node.index), (index,))
+            assert space.parent is not None
+            assert space.fixed is not None
+            for account in self._standing(node, space.parent, split=True):
+                self._end(account, (space.fixed,))
         node.counts.succeeded += len(ended)
         if len(ended):
             segments = take(lease.segments, ended)

@@ -98,7 +98,7 @@ class State:
         """Which node waits for what, and which scopes miss members."""
         return story(self)
 
-    def _tracks(self, node: Inbox, frame: int) -> bool:
+    def _tracks(self, frame: int) -> bool:
         return bool(self.plan.frames[frame].closers)
 
     def _inputs(self, lease: Lease) -> list[Piece]:

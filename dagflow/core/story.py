@@ -81,7 +81,7 @@ def _families(state: State) -> Iterator[Family]:
 
 def _spaces(state: State) -> Iterable[Space]:
     envelopes = [e for node in state.nodes for e in node.queue]
-    envelopes += [e for _, e in state.waiting.envelopes()]
+    envelopes += state.waiting.envelopes()
     segments = [s for e in envelopes for s in e.segments]
     segments += [s for lease in state.leases.values() for s in lease.segments]
     spaces = [space for space, _ in segments]

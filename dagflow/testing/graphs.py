@@ -165,7 +165,7 @@ class GraphMaker:
             kinds += [
                 self.split_merge, self.split_merge, self.broadcast_merge, self.routed, self.routed_merge,
                 self.side_branch, self.open_split, self.broadcast, self.two_levels, self.task_merge,
-                self.uneven, self.router_merge, self.rescued_merge,
+                self.uneven, self.router_merge, self.rescued_merge, self.rescued_split,
             ]  # fmt: skip
         return kinds[self.choose(len(kinds))](depth - 1)
 
@@ -301,6 +301,12 @@ class GraphMaker:
         """Children, merged; merges that fail go elsewhere."""
         merger = Merger(self.merge(), None, self.missing())
         return (self.splitter() >> self.chain(depth) >> merger >> self.step()) | (merger.failures >> self.step())
+
+    def rescued_split(self, depth: int) -> Graph:
+        """Splits that fail go to a Merger of the scope around, where what is merged of their children does not go."""
+        outer, inner = self.splitter(), self.splitter()
+        main = outer >> inner >> self.chain(depth) >> self.merger(of=inner)
+        return main | (inner.failures >> self.step() >> self.merger(of=outer))
 
     def task_merge(self, depth: int) -> Graph:
         """All that came from the task before, merged, whatever its path (a nested scope stands for the source)."""

@@ -116,8 +116,13 @@ def fail(job, position=0, *, retry=False):
     return part(job, rest, last=True, fails=[position], retry=retry)
 
 
-def children(job, *values, start=0, position=0, last=True, ended=(0,), **more):
-    """Children of the task at ``position`` of a Splitter's job, numbered from ``start``."""
+def children(job, *values, start=0, position=0, last=True, ended=None, **more):
+    """Children of the task at ``position`` of a Splitter's job, numbered from ``start``.
+
+    ``ended``: the positions that have given all their children; if not given, all with the ``last`` answer.
+    """
+    if ended is None:
+        ended = range(job.job.count) if last else ()
     produced = ev.Produced(0, Box(*values), children=[(position, start, len(values))])
     return ev.Answer(job.worker, job.token, last, [produced] if values else [], list(ended), **more)
 
@@ -148,14 +153,14 @@ def keys(job, *given, fails=()):
 class Play:
     """A scheduler among the events of a test. Everything is checked after every event (`check`).
 
-    ``up``: workers come up as soon as they are asked for. ``out`` is what the scheduler said last, ``facts`` all
+    ``up``: workers come up as soon as they are asked for, ``killable`` or not. ``out`` is what the scheduler said last, ``facts`` all
     the facts so far.
     """
 
-    def __init__(self, graph, *, up=True, **options):
+    def __init__(self, graph, *, up=True, killable=False, **options):
         self.plan = graph.check()
         self.core = Scheduler(self.plan, **options)
-        self.up = up
+        self.up, self.killable = up, killable
         self.now = 0.0
         self.facts = []
         self.out = []
@@ -167,7 +172,7 @@ class Play:
         self.now += wait
         self.out = self._handle(list(events))
         while self.up and (new := self.resumed(do.StartWorker)):
-            self.out += self._handle([ev.WorkerUp(c.worker) for c in new])
+            self.out += self._handle([ev.WorkerUp(c.worker, self.killable) for c in new])
         return self.out
 
     def _handle(self, events):

@@ -85,7 +85,7 @@ class TestLease:
     @given(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     def test_positions_count_through_all_envelopes(self, counts):
         envelopes = [batch(count) for count in counts]
-        lease = Lease(1, 0, 1, envelopes, [], sum(counts), 0.0, sum(counts))
+        lease = Lease(1, 0, 1, envelopes, [], sum(counts), sum(counts))
         found = [lease.find(position) for position in range(sum(counts))]
         assert found == [(envelope, at) for envelope in envelopes for at in range(envelope.count)]
 

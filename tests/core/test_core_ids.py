@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagflow.core.ids import ROOT, Space, count_of, slice_segments, take, tasks_of
@@ -31,12 +31,15 @@ class TestSegments:
         assert count_of(segments) == len(flat(segments))
 
     @given(SEGMENTS, st.integers(0, 30), st.integers(0, 30))
-    @example(ONE, 2, 5)
-    @example(TWO, 1, 4)
-    @example(TWO, 3, 9)
-    @example([], 0, 1)
     def test_a_slice_is_what_a_list_would_give(self, segments, low, high):
         assert flat(slice_segments(segments, low, high)) == flat(segments)[low:high]
+
+    def test_a_slice_cuts_only_the_segments_it_touches(self):
+        three = [*TWO, (SPACES[2], [4])]
+        assert slice_segments(ONE, 2, 5) == [(SPACES[0], range(12, 15))]
+        assert slice_segments(three, 1, 4) == [(SPACES[0], range(11, 13)), (SPACES[1], [7])]
+        assert slice_segments(three, 3, 5) == [(SPACES[1], [7, 5])]
+        assert slice_segments(three, 4, 99) == [(SPACES[1], [5]), (SPACES[2], [4])]
 
     @given(SEGMENTS, st.data())
     def test_taking_is_picking_one_by_one(self, segments, data):

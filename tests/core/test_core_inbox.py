@@ -26,7 +26,7 @@ def envelope(first, count, **more):
 
 
 def worker(*leases, ready=True, lanes=1, alone=False):
-    held = {n: Lease(n, 0, 1, [], [], count, 0.0, count) for n, count in enumerate(leases)}
+    held = {n: Lease(n, 0, 1, [], [], count, count) for n, count in enumerate(leases)}
     return WorkerState(1, 0, lanes, ready, leases=held, load=sum(leases), alone=alone)
 
 

@@ -279,7 +279,7 @@ class TestState:
     def test_it_is_due_when_its_first_member_has_waited_long_enough(self):
         state = self.state(within=2.0)
         assert state.due() is None
-        state.count, state.since = 1, 10.0
+        state.since = 10.0
         assert state.due() == 12.0
         assert self.state(size=3).due() is None
 

@@ -11,7 +11,6 @@ import time
 
 import psutil
 import pytest
-from dagflow.testing.witness import Log
 from survival_made import failed, fates, holds
 
 from dagflow import Graph, Merger, Splitter, TaskManager, TaskTimeout
@@ -20,6 +19,7 @@ from dagflow.core import events as ev
 from dagflow.core.crew import HANDLING_SECONDS
 from dagflow.core.invariants import check
 from dagflow.core.scheduler import Scheduler
+from dagflow.testing.witnesses import Log
 from dagflow.work.values import live
 
 pytestmark = pytest.mark.timeout(60)
