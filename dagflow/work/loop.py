@@ -15,11 +15,14 @@ from dagflow.work.sharing import Post, Sharing, Unit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any
+    from typing import Any, Final
 
     from dagflow.core.commands import Job
     from dagflow.core.events import Answer
     from dagflow.work.program import Program
+
+CANCEL_SECONDS: Final = 1.0
+"""How long coroutines that are cancelled at the end of their loop are waited for."""
 
 
 class Loop(Sharing):
@@ -73,7 +76,15 @@ class Loop(Sharing):
     def _main(self) -> None:
         import asyncio
 
-        asyncio.run(self._serve())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._serve())
+        finally:
+            for task in asyncio.all_tasks(loop):  # those that swallow their cancellation
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            asyncio.set_event_loop(None)
+            loop.close()
 
     async def _serve(self) -> None:
         import asyncio
@@ -82,6 +93,13 @@ class Loop(Sharing):
         self.stop = asyncio.Event()
         self.started.set()
         await self.stop.wait()
+        # `asyncio.run` would wait for all of them, also for one that will never end.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await self.loop.shutdown_asyncgens()
 
     def _end(self) -> None:
         assert self.stop is not None
@@ -126,6 +144,7 @@ class Loop(Sharing):
                 results = runner.batch_results(part, await self._within(self.program.timeout, runner.func, part))
         except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
             failure = error
+        self.still_own()
         seconds = (perf_counter() - start) / len(results)
         lease.done.extend((p, r, failure, seconds) for p, r in enumerate(results, unit.low))
         self.active -= 1
@@ -147,14 +166,20 @@ class Loop(Sharing):
             return await result if hasattr(result, "__await__") else result
         import asyncio
 
-        async def call() -> Any:
-            result = function(*args)
-            return await result if hasattr(result, "__await__") else result
+        async def call() -> tuple[Any, BaseException | None]:
+            try:
+                result = function(*args)
+                return (await result if hasattr(result, "__await__") else result), None
+            except BaseException as error:  # noqa: BLE001 - a SystemExit that leaves a coroutine ends its loop
+                return None, error
 
         task = self._keep(call())
         done, _ = await asyncio.wait({task}, timeout=max(0.0, seconds))
         if done:
-            return task.result()
+            found, error = task.result()
+            if error is not None:
+                raise error
+            return found
         # Cancelled and left to itself: a coroutine that swallows the cancellation must not hold the slot.
         task.cancel()
         task.add_done_callback(_retrieve)
@@ -194,6 +219,7 @@ class Loop(Sharing):
                 await self._send(unit, answer)
         else:
             (batch.drop if given is DROP else batch.end)()
+        self.still_own()
         self.active -= 1
         self.post(self.end_split(unit, batch))
         self._fill()
@@ -215,6 +241,7 @@ class Loop(Sharing):
                     await self._send(unit, answer)
 
     async def _send(self, unit: Unit, answer: Answer) -> None:
+        self.still_own()
         self.post(answer)
         for _ in answer.outputs:
             await unit.lease.credit.acquire()

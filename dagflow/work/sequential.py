@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ class Sequential:
         self.running: Iterator[Answer] | None = None
         self.token = 0
         self.credit = 0
+        self.pid = os.getpid()
 
     def deliver(self, token: int, job: Job) -> None:
         """Take a job; it runs when those before it have ended."""
@@ -49,6 +51,8 @@ class Sequential:
             self.credit = SPLIT_CREDIT
             self.running = self.runner.run(self.worker, self.token, job)
         answer = next(self.running)
+        if os.getpid() != self.pid:
+            os._exit(0)  # a child that a function has forked and that came back from it: it answers for nobody
         if answer.last:
             self.running = None
         elif answer.outputs:

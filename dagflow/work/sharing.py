@@ -7,6 +7,7 @@ same time and answered as they end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from dagflow.core.events import Answer
@@ -54,6 +55,7 @@ class Sharing:
     def __init__(self, worker: int, runner: Runner, post: Post) -> None:
         self.worker, self.runner, self.post = worker, runner, post
         self.leases: dict[int, SharedLease] = {}
+        self.pid = os.getpid()
         program = runner.program
         self.splits = program.kind == "split"
         self.merges = program.kind == "merge"
@@ -69,6 +71,14 @@ class Sharing:
         lease = self.leases[token] = SharedLease(token, job, values)
         size = 1 if self.merges else self.runner.program.batch_size or 1
         return [Unit(lease, low, min(low + size, len(values))) for low in range(0, len(values), size)]
+
+    def still_own(self) -> None:
+        """To be asked after the user's code has run: ends a process that it forked and that came back from it.
+
+        Such a child is a copy of this process with one thread of it; it must not answer for its parent.
+        """
+        if os.getpid() != self.pid:
+            os._exit(0)
 
     def collect(self) -> list[Answer]:
         """Answers for all that has ended since the last call."""

@@ -135,6 +135,7 @@ class Threads(Sharing):
     def _whole(self, slot: _Slot, token: int, job: Job) -> None:
         """A job that one thread does alone."""
         for answer in slot.runner.run(self.worker, token, job):
+            self.still_own()
             self.post(answer)
             if not answer.last and answer.outputs and not self._spend(token, len(answer.outputs)):
                 return
@@ -147,8 +148,9 @@ class Threads(Sharing):
         slot.begin(unit)
         results: list[Any] = [None] * (unit.high - unit.low)
         failure: BaseException | None = None
-        runner, lease = slot.runner, unit.lease
+        lease = unit.lease
         try:
+            runner = slot.runner
             if self.single:
                 results[0] = runner.call(lease.values[unit.low])
             elif self.merges:
@@ -158,6 +160,7 @@ class Threads(Sharing):
                 results = runner.batch_results(part, runner.func(part))
         except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
             failure = error
+        self.still_own()
         if slot.end():
             seconds = (perf_counter() - start) / len(results)
             self.finished(lease, [(p, r, failure, seconds) for p, r in enumerate(results, unit.low)])
@@ -181,9 +184,18 @@ class Threads(Sharing):
         """A task to be split: its children flow while the function runs, as far as its lease has credit."""
         lease, position = unit.lease, unit.low
         slot.begin(unit)
-        batch = Children(slot.runner, self.worker, lease.token, lease.job)
+        try:
+            runner = slot.runner
+        except BaseException as error:  # noqa: BLE001 - a class's __init__ may raise anything
+            batch = Children(self.runner, self.worker, lease.token, lease.job)
+            batch.answer.failures.append(self.runner.failed(error, position))
+            with self.posting:
+                self._post_end(unit, batch)
+            return
+        batch = Children(runner, self.worker, lease.token, lease.job)
         skip = lease.job.skip.get(position, 0)
-        for answer in slot.runner.split_one(batch, position, skip, lease.values[position]):
+        for answer in runner.split_one(batch, position, skip, lease.values[position]):
+            self.still_own()
             with self.posting:  # an abandoned split sends nothing any more: its failure has been told
                 if slot.abandoned:
                     return
@@ -192,6 +204,7 @@ class Threads(Sharing):
             if not self._spend(lease.token, len(answer.outputs)):
                 return
             slot.since = monotonic() - batch.spent
+        self.still_own()
         with self.posting:
             if slot.end():
                 self._post_end(unit, batch)

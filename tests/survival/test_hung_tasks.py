@@ -202,6 +202,11 @@ class Made:
     def of(self, kind):
         return [c for c in self.out if isinstance(c, kind)]
 
+    def probed(self):
+        """The worker that is asked what it is at (maybe for two reasons at once)."""
+        [worker] = {probe.worker for probe in self.of(do.Probe)}
+        return worker
+
     def begin(self, tasks):
         self.tell(ev.Pulled(live(list(range(tasks))), tasks), ev.SourceEnded())
         [started] = self.of(do.StartWorker)
@@ -229,12 +234,12 @@ def test_values_that_hang_while_they_are_read_are_found_by_halving():
     while delivered is not None and not failed:
         began = made.now
         made.tell(at=began + 0.6)
-        [probe] = made.of(do.Probe)
-        made.tell(ev.Running(probe.worker, delivered.token, ev.ANYWHERE, began))
+        worker = made.probed()
+        made.tell(ev.Running(worker, delivered.token, ev.ANYWHERE, began))
         assert not made.of(do.StopWorker), "killed while it read its values, within the time for that"
         made.tell(at=began + HANDLING_SECONDS + 0.1)
-        [probe] = made.of(do.Probe)
-        made.tell(ev.Running(probe.worker, delivered.token, ev.ANYWHERE, began))
+        worker = made.probed()
+        made.tell(ev.Running(worker, delivered.token, ev.ANYWHERE, began))
         assert [stop.kill for stop in made.of(do.StopWorker)] == [True]
         kills += 1
         failed = [f for f in made.out if isinstance(f, do.TaskFailed)]
@@ -254,7 +259,7 @@ def test_a_late_wake_up_judges_nobody_whose_answer_is_there():
     made = Made(timeout=0.5, max_retries=0)
     delivered = made.begin(1)
     made.tell(at=10.0)
-    [probe] = made.of(do.Probe)
-    made.tell(made.whole(delivered), ev.Running(probe.worker, delivered.token, 0, 0.0))
+    worker = made.probed()
+    made.tell(made.whole(delivered), ev.Running(worker, delivered.token, 0, 0.0))
     assert not [f for f in made.out if isinstance(f, do.TaskFailed)]
     assert made.scheduler.finished
