@@ -272,8 +272,10 @@ class Crew(Answers):
 
     def _lease(self, node: Inbox, worker: WorkerState, envelopes: list[Envelope]) -> None:
         self._tokens += 1
-        segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
-        count = sum(e.count for e in envelopes)
+        if len(envelopes) == 1:
+            segments, count = envelopes[0].segments, envelopes[0].count
+        else:
+            segments, count = [s for e in envelopes for s in e.segments], sum(e.count for e in envelopes)
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
         for envelope in envelopes:
             for group in envelope.groups or ():
@@ -303,8 +305,10 @@ class Crew(Answers):
                 job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))
             if envelope.groups is not None:
                 job.groups.extend(envelope.groups)
-        job.skip = dict(lease.children)
-        job.cuts = self._cuts(node)
+        if lease.children:
+            job.skip = dict(lease.children)
+        if node.plan.kind == "split":
+            job.cuts = self._cuts(node)
         return job
 
     def _cuts(self, node: Inbox) -> dict[int, int]:

@@ -89,6 +89,7 @@ class Inbox:
         self.slots = plan.width if plan.mode == "process" else 1
         self.lanes = plan.width if plan.mode in ("thread", "async") else 1
         self.unit = plan.batch_size or 1
+        self._judge()
         self.allowance = 0.0
         self.allowed_at: float | None = None
 
@@ -152,21 +153,34 @@ class Inbox:
     # -- how much ------------------------------------------------------------------------------------
 
     def want(self) -> int:
-        """How many tasks make a good envelope for this node, by what they have cost so far."""
+        """How many tasks make a good envelope for this node, by what they have cost and weighed so far."""
+        return self._want
+
+    def capacity(self) -> int:
+        """How many tasks may wait in its queue before those that feed it are held back."""
+        return self._capacity
+
+    def weigh(self, size: float) -> None:
+        """Take in that values of ``size`` bytes each have arrived."""
+        known = self.value_bytes or 0.0
+        self.value_bytes = 0.75 * known + 0.25 * size if known else size
+        if max(self.value_bytes, known) * ENVELOPE_TASKS > LEASE_BYTES:  # else their number is bound enough
+            self._judge()
+
+    def _judge(self) -> None:
+        """Work out what `want` and `capacity` say; they are asked more often than anything is learnt."""
         if self.cost is None:
             best = 1
         else:
             best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
-        if self.value_bytes and best * self.value_bytes > LEASE_BYTES:
-            best = int(LEASE_BYTES / self.value_bytes)
-        return max(1, best, self.unit)
-
-    def capacity(self) -> int:
-        """How many tasks may wait in its queue before those that feed it are held back."""
-        tasks = max(64, 4 * self.want() * self.slots, 2 * self.lanes * self.unit)
-        if self.value_bytes and tasks * self.value_bytes > CHANNEL_BYTES:
-            tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / self.value_bytes))
-        return tasks
+        size = self.value_bytes or 0.0
+        if best * size > LEASE_BYTES:
+            best = int(LEASE_BYTES / size)
+        self._want = max(1, best, self.unit)
+        tasks = max(64, 4 * self._want * self.slots, 2 * self.lanes * self.unit)
+        if tasks * size > CHANNEL_BYTES:
+            tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / size))
+        self._capacity = tasks
 
     def cut(self) -> int:
         """How many values those that feed it should put in one payload."""
@@ -181,6 +195,7 @@ class Inbox:
         # Rising costs are believed faster than falling ones: a slow task in a big envelope is what hurts.
         weight = 0.5 if self.cost is None or cost > self.cost else 0.25
         self.cost = cost if self.cost is None else self.cost + weight * (cost - self.cost)
+        self._judge()
 
     def credit(self, worker: WorkerState) -> int:
         """How many more tasks the worker may be given now."""

@@ -174,7 +174,7 @@ class TestCredit:
 
     def test_of_large_values_few_are_queued_and_leased(self):
         box = self.queued(inbox(), cost=1e-6)
-        box.value_bytes = 2.0**19
+        box.weigh(2.0**19)
         assert (box.want(), box.capacity()) == (2, 8)
         assert [box.credit(worker(*loads)) for loads in ([2], [1, 2], [2, 2])] == [2, 2, 0]
 

@@ -25,7 +25,7 @@ from dagflow.backends.local import zygote
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
 from dagflow.backends.local.pages import Page, Pages, Words
 from dagflow.backends.local.segments import Segments
-from dagflow.backends.local.wire import READ_MOST, Reader, Writer, pack
+from dagflow.backends.local.wire import Reader, Writer, pack
 from dagflow.core.events import ANYWHERE, Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import LARGE, dumps
@@ -91,7 +91,6 @@ class Pool:
         self.starting: dict[int, _Worker] = {}  # those of `workers` that are not up yet
         self.dying: dict[int, _Worker] = {}  # those of `workers` whose socket is closed
         self.pages = Pages()
-        self.buffer = bytearray(READ_MOST)
         self.segments = Segments()
         self.control_in = bytearray()
         self.next_show = 0.0
@@ -262,14 +261,19 @@ class Pool:
         self.mailbox.post(answer)
 
     def _send(self, worker: _Worker, buffers: list[bytes], fds: list[int] | None = None) -> None:
-        worker.writer.put(buffers, fds)
-        self._flush(worker)
+        try:
+            self._watch(worker, worker.writer.send(buffers, fds))
+        except OSError:
+            pass  # it is gone; the read side says so
 
     def _flush(self, worker: _Worker) -> None:
         try:
-            done = worker.writer.flush()
+            self._watch(worker, worker.writer.flush())
         except OSError:
-            return  # it is gone; the read side says so
+            pass
+
+    def _watch(self, worker: _Worker, done: bool) -> None:
+        """Have the selector tell when more can be written, unless all is ``done``."""
         if done == worker.writable:
             worker.writable = not done
             mask = selectors.EVENT_READ | (0 if done else selectors.EVENT_WRITE)
@@ -289,18 +293,16 @@ class Pool:
     def _read(self, worker: _Worker) -> bool:
         """Take in what a worker has sent; False when nothing more can come."""
         try:
-            size = worker.sock.recv_into(self.buffer)
+            data = worker.sock.recv(worker.reader.wanted())
         except BlockingIOError:
             return True
         except OSError:
-            size = 0
-        if not size:
+            data = b""
+        if not data:
             self._closed(worker)
             return False
-        with memoryview(self.buffer) as view:
-            worker.reader.feed(view[:size])
         try:
-            for token, message, blobs in worker.reader.frames():
+            for token, message, blobs in worker.reader.frames(data):
                 self._heard(worker, token, message, blobs)
         except Exception:  # noqa: BLE001 - somebody else writes into its socket: whatever it says is worth nothing
             self._kill(worker)
@@ -325,8 +327,10 @@ class Pool:
 
     def _supply(self, worker: _Worker, message: Any, blobs: list[bytes]) -> None:
         """Give a worker that sends large payloads segments to write the next ones into."""
-        sizes = [where[1] for where in (output[1] for output in message[2]) if not isinstance(where, int)]
-        sizes += [len(blob) for blob in blobs if len(blob) >= LARGE]
+        sizes = [len(blob) for blob in blobs if len(blob) >= LARGE]
+        for output in message[2]:
+            if not isinstance(output[1], int):
+                sizes.append(output[1][1])
         if not sizes:
             return
         self.segments.wants(worker.number, len(sizes))

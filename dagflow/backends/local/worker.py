@@ -14,7 +14,7 @@ from collections import deque
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
-from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
+from dagflow.backends.local.wire import Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
@@ -191,7 +191,6 @@ class _Inbox:
         self.reader = Reader()
         self.frames: deque[Any] = deque()
         self.fds: list[int] = []
-        self.buffer = bytearray(READ_MOST)
         self.ended = False
 
     def next(self) -> Any:
@@ -208,19 +207,17 @@ class _Inbox:
 
     def _read(self, flags: int) -> None:
         try:
-            size, rights, _, _ = self.sock.recvmsg_into([self.buffer], RIGHTS_BYTES, flags | socket.MSG_CMSG_CLOEXEC)
+            data, rights, _, _ = self.sock.recvmsg(self.reader.wanted(), RIGHTS_BYTES, flags | socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except ConnectionError:
-            size, rights = 0, []
-        if not size:
+            data, rights = b"", []
+        if not data:
             self.ended = True
             return
-        for _, _, data in rights:
-            self.fds.extend(array("i", data))
-        with memoryview(self.buffer) as view:
-            self.reader.feed(view[:size])
-        for frame in self.reader.frames():
+        for _, _, fds in rights:
+            self.fds.extend(array("i", fds))
+        for frame in self.reader.frames(data):
             message = frame[1]
             if message[0] == "segments":
                 _, new, spares = message
