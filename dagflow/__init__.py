@@ -38,7 +38,6 @@ what it needs.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -90,7 +89,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dagflow.api import Run as Run
     from dagflow.errors import (
         BackendError as BackendError,

@@ -27,7 +27,10 @@ worker's traceback, the node and the task in its notes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class DagflowError(Exception):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
 from dagflow.core.envelope import ErrorRecord
-from dagflow.core.ids import Segment, take, tasks_of
+from dagflow.core.ids import Indices, Segment, take, tasks_of
 from dagflow.draw.faces import Pictured
 from dagflow.errors import PayloadError
 from dagflow.observe.case import case_of
@@ -328,25 +328,31 @@ class RunResult(Pictured):
         return [value for index in sorted(by_root) for value in by_root[index]] + nobody
 
     def _plain_values(self) -> list[Any] | None:
-        """`values` where every output is a run of source tasks that no other run meets: the common case, in bulk."""
-        parts = []
+        """`values` where each is that of a source task of its own: the common case, in bulk."""
+        parts: list[tuple[Indices, list[Any]]] = []
         for output in self._collector.outputs:
-            if len(output.segments) != 1:
-                return None
-            space, indices = output.segments[0]
-            if space.parent is not None or space.aggregate or not isinstance(indices, range):
-                return None
-            parts.append((indices.start, indices.stop, output))
-        parts.sort(key=_start)
-        if any(a[1] > b[0] for a, b in itertools.pairwise(parts)):
-            return None
-        values: list[Any] = []
-        for _, _, output in parts:
-            found, bad = read_values(output.payload, output.low, output.low + output.count)
+            values, bad = read_values(output.payload, output.low, output.low + output.count)
             if bad:
                 return None
-            values.extend(found)
-        return values
+            at = 0
+            for space, indices in output.segments:
+                if space.parent is not None or space.aggregate:
+                    return None
+                parts.append((indices, values[at : at + len(indices)]))
+                at += len(indices)
+        parts = [part for part in parts if part[1]]
+        parts.sort(key=_start)
+        neighbours = all(isinstance(indices, range) for indices, _ in parts) and all(
+            a[-1] < b[0] for (a, _), (b, _) in itertools.pairwise(parts)
+        )
+        if neighbours:
+            return list(itertools.chain.from_iterable(values for _, values in parts))
+        found: dict[int, Any] = {}
+        for indices, values in parts:
+            found.update(zip(indices, values, strict=True))
+        if len(found) < sum(len(indices) for indices, _ in parts):
+            return None  # a task has several
+        return [found[index] for index in sorted(found)]
 
     # -- by task --------------------------------------------------------------------------------------
 
@@ -508,8 +514,8 @@ def summary_of(result: RunResult) -> str:
     return "\n".join([*lines, total, result.explain()])
 
 
-def _start(part: tuple[int, int, Output]) -> int:
-    return part[0]
+def _start(part: tuple[Indices, list[Any]]) -> int:
+    return part[0][0]
 
 
 def _key(item: tuple[tuple[int, ...], Any]) -> tuple[int, ...]:

@@ -8,8 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("dagflow", deadline=None)
+hypothesis.settings.load_profile("dagflow")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 

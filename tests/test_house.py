@@ -40,6 +40,9 @@ def test_a_worker_process_loads_nothing_heavy() -> None:
     loaded = loaded_by("import dagflow.backends.local.zygote, dagflow.backends.local.worker")
     assert not loaded & {*HEAVY, "asyncio", "cloudpickle", "multiprocessing", "dagflow.api", "dagflow.run"}
     assert not any(name.startswith(("dagflow.observe", "dagflow.draw")) for name in loaded)
+    # Each of these takes longer to load than all of dagflow's own modules that a worker needs.
+    slow = {"typing", "dataclasses", "inspect", "re", "enum", "socket", "signal", "pickle", "contextlib", "ctypes"}
+    assert not (loaded & slow) - loaded_by("pass")
 
 
 @pytest.mark.parametrize("name", [n for n in dagflow.__all__ if not n.startswith("_")])

@@ -6,18 +6,20 @@ comes back as an event; what has been decided can be read back from the state (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
-
 from dagflow.core.envelope import ErrorRecord, Group, Kind, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
+from dagflow.core.record import field, record
 from dagflow.core.visits import Visit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
 
 SPLIT_CREDIT: Final = 4
 """Payloads of children that a Splitter may send before it must wait for a `Grant`."""
 
 
-@dataclass(slots=True)
+@record
 class Job:
     """What a worker is to do for a lease: run a node's function over values, or merge groups.
 
@@ -34,7 +36,7 @@ class Job:
     attempt: int = 0
 
 
-@dataclass(slots=True)
+@record
 class StartWorker:
     """Start a worker for a node."""
 
@@ -42,7 +44,7 @@ class StartWorker:
     node: int
 
 
-@dataclass(slots=True)
+@record
 class StopWorker:
     """Let a worker end (``kill``: at once, whatever it is doing)."""
 
@@ -50,7 +52,7 @@ class StopWorker:
     kill: bool = False
 
 
-@dataclass(slots=True)
+@record
 class Deliver:
     """Lease a job to a worker."""
 
@@ -59,7 +61,7 @@ class Deliver:
     job: Job
 
 
-@dataclass(slots=True)
+@record
 class Grant:
     """Let a Splitter send ``count`` more payloads of children, of up to ``cut`` values each."""
 
@@ -69,26 +71,26 @@ class Grant:
     cut: int
 
 
-@dataclass(slots=True)
+@record
 class Probe:
     """Ask which task a worker is at, and since when."""
 
     worker: int
 
 
-@dataclass(slots=True)
+@record
 class Pull:
     """Read up to ``count`` tasks from the source."""
 
     count: int
 
 
-@dataclass(slots=True)
+@record
 class StopSource:
     """Nothing more is wanted of the source."""
 
 
-@dataclass(slots=True)
+@record
 class Finish:
     """The run has ended."""
 
@@ -98,7 +100,7 @@ class Finish:
 # -- facts ---------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@record
 class Output:
     """Tasks left the graph at ``node``: values ``low`` .. of ``payload`` are theirs, in order."""
 
@@ -109,7 +111,7 @@ class Output:
     count: int
 
 
-@dataclass(slots=True)
+@record
 class Lost:
     """A task failed finally and nothing took that up: its source task has failed. ``task``: (space, index)."""
 
@@ -119,7 +121,7 @@ class Lost:
     error: ErrorRecord
 
 
-@dataclass(slots=True)
+@record
 class AggregateLost:
     """A task that came from several source tasks failed: so did they. ``members``: their segments."""
 
@@ -128,14 +130,14 @@ class AggregateLost:
     error: ErrorRecord
 
 
-@dataclass(slots=True)
+@record
 class RootsEnded:
     """Everything that came from these source tasks has ended."""
 
     indices: Indices
 
 
-@dataclass(slots=True)
+@record
 class TasksEnded:
     """Tasks ended at a node: succeeded, or dropped (on purpose, or as duplicates).
 
@@ -153,7 +155,7 @@ class TasksEnded:
     visit: Visit | None = None
 
 
-@dataclass(slots=True)
+@record
 class TaskFailed:
     """A task failed at a node: finally, or to be tried again ``retry_in`` seconds from now.
 
@@ -171,7 +173,7 @@ class TaskFailed:
     position: int = 0
 
 
-@dataclass(slots=True)
+@record
 class NodeClosed:
     """A node has ended: its upstreams have, and nothing for it is queued, leased or waiting."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
@@ -17,6 +16,7 @@ from dagflow.core.envelope import (
 )
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.record import replace
 from dagflow.core.visits import Times
 from dagflow.errors import BackendError, InvariantBroken
 
@@ -280,8 +280,10 @@ class Crew(Answers):
 
     def _lease(self, node: Inbox, worker: WorkerState, envelopes: list[Envelope]) -> None:
         self._tokens += 1
-        segments = envelopes[0].segments if len(envelopes) == 1 else [s for e in envelopes for s in e.segments]
-        count = sum(e.count for e in envelopes)
+        if len(envelopes) == 1:
+            segments, count = envelopes[0].segments, envelopes[0].count
+        else:
+            segments, count = [s for e in envelopes for s in e.segments], sum(e.count for e in envelopes)
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
         lease.since, lease.pid = self.now, worker.pid
         for envelope in envelopes:
@@ -312,8 +314,10 @@ class Crew(Answers):
                 job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))
             if envelope.groups is not None:
                 job.groups.extend(envelope.groups)
-        job.skip = dict(lease.children)
-        job.cuts = self._cuts(node)
+        if lease.children:
+            job.skip = dict(lease.children)
+        if node.plan.kind == "split":
+            job.cuts = self._cuts(node)
         return job
 
     def _cuts(self, node: Inbox) -> dict[int, int]:

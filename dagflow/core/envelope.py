@@ -7,12 +7,19 @@ slices: "values ``low`` to ``low + count`` of this payload".
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal, Protocol
 
 from dagflow.core.ids import Segment, Space, slice_segments
+from dagflow.core.record import field, record
 from dagflow.core.visits import Times, Visit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, Protocol
+
+    Kind = Literal["run", "key", "merge"]
+else:
+    Protocol, Kind = object, str
 
 
 class Payload(Protocol):
@@ -31,7 +38,7 @@ Piece = tuple[Payload, int, int]
 """Values ``[1]`` to ``[2]`` of payload ``[0]``."""
 
 
-@dataclass(slots=True, frozen=True)
+@record(frozen=True)
 class ErrorRecord:
     """One task's error. Texts for people; ``sealed`` is the exception, opened only where the user reads it.
 
@@ -49,7 +56,7 @@ class ErrorRecord:
     attempts: int = 1
 
 
-@dataclass(slots=True, frozen=True)
+@record(frozen=True)
 class FailedTask:
     """A finally failed task on its way to ``node.failures``: its input (sealed) and its error.
 
@@ -61,7 +68,7 @@ class FailedTask:
     merged: bool = False
 
 
-@dataclass(slots=True)
+@record
 class FailurePayload:
     """A payload made of failed tasks; workers turn each into a `Failure` value."""
 
@@ -75,7 +82,7 @@ class FailurePayload:
         return self
 
 
-@dataclass(slots=True)
+@record
 class Group:
     """The members of one scope for a Merger's function (or the next of them, for a fold).
 
@@ -94,10 +101,7 @@ class Group:
         return sum(high - low for _, low, high in self.pieces)
 
 
-Kind = Literal["run", "key", "merge"]
-
-
-@dataclass(slots=True)
+@record
 class Envelope:
     """Tasks queued at a node, with one attempt number in common.
 
@@ -178,7 +182,7 @@ class Envelope:
         )
 
 
-@dataclass(slots=True)
+@record
 class Lease:
     """Envelopes given to a worker and not yet answered. Positions count through all of them.
 

@@ -5,17 +5,19 @@ The same words are heard by a journal, invented by the simulator, and fed back b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
-
 from dagflow.core.envelope import ErrorRecord, Payload
+from dagflow.core.record import field, record
 from dagflow.core.visits import Times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 ANYWHERE: Final = -1
 """The position of a worker that reads or seals the values of a lease: which task it is at is not known."""
 
 
-@dataclass(slots=True)
+@record
 class Pulled:
     """The source gave ``count`` tasks."""
 
@@ -23,14 +25,14 @@ class Pulled:
     count: int
 
 
-@dataclass(slots=True)
+@record
 class SourceEnded:
     """The source will give nothing more; ``error`` if it raised."""
 
     error: BaseException | None = None
 
 
-@dataclass(slots=True)
+@record
 class WorkerUp:
     """A worker is ready for work; ``killable``: a process of its own, whose tasks can be timed out from outside.
 
@@ -42,7 +44,7 @@ class WorkerUp:
     pid: int = 0
 
 
-@dataclass(slots=True)
+@record
 class WorkerLost:
     """A worker has ended without being asked to. ``running``: (token, position) of the task it was at.
 
@@ -58,7 +60,7 @@ class WorkerLost:
     output: str = ""
 
 
-@dataclass(slots=True)
+@record
 class Running:
     """The answer to a `Probe`: the worker is at task ``position`` of lease ``token`` since ``since``.
 
@@ -72,7 +74,7 @@ class Running:
     idle: bool = False
 
 
-@dataclass(slots=True)
+@record
 class Produced:
     """Values that a lease gave on one port.
 
@@ -86,7 +88,7 @@ class Produced:
     children: list[tuple[int, int, int]] | None = None
 
 
-@dataclass(slots=True)
+@record
 class Answer:
     """What a worker says of a lease: all of it (``last``), or the part that has ended so far.
 
@@ -135,28 +137,28 @@ class Answer:
             self.ended = [positions[p] for p in self.ended]
 
 
-@dataclass(slots=True)
+@record
 class Consumed:
     """The user took ``count`` outputs."""
 
     count: int
 
 
-@dataclass(slots=True)
+@record
 class StopAsked:
     """Somebody wants the run to end: ``kill`` at once, else after the running tasks have ended."""
 
     kill: bool = False
 
 
-@dataclass(slots=True)
+@record
 class PauseAsked:
     """Somebody wants the run to hold (``paused``) or to go on."""
 
     paused: bool
 
 
-@dataclass(slots=True)
+@record
 class TimePassed:
     """A deadline that the scheduler had named has come; the time itself is an argument of ``handle``."""
 

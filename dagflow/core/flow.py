@@ -104,8 +104,7 @@ class Flow(State):
         node = self.nodes[target]
         count = count_of(segments)
         node.counts.received += count
-        size = payload.size / payload.count
-        node.value_bytes = size if node.value_bytes is None else 0.75 * node.value_bytes + 0.25 * size
+        node.weigh(payload.size / payload.count)
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
             node.push(Envelope(kind, segments, count, payload, low, arrived=self.now))

@@ -17,9 +17,11 @@ as they were written. Spaces hold what is counted in them (`families`) and are f
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from dagflow.core.scopes import Account, Family
 
 Indices = Sequence[int]

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.lifecycle import Phase
 from dagflow.core.merging import MergeState
+from dagflow.core.record import field, record
 from dagflow.graph.plan import NodePlan
 
 ENVELOPE_SECONDS: Final = 0.010
 """Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair."""
 ENVELOPE_TASKS: Final = 4096
 ENVELOPE_BYTES: Final = 256 * 1024
-LEASE_BYTES: Final = 1024 * 1024
-"""What the values of a lease, and what comes of them, may take: all workers may have that at the same time."""
+LEASE_BYTES: Final = 1 << 20
+CHANNEL_BYTES: Final = 4 << 20
+"""What the values queued at a node should take: enough to keep its workers busy while they still lie in a cache."""
 GROWTH: Final = 8
 """An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
+LEASES_MOST: Final = 8
+"""So many envelopes may wait at a worker, if they are very little work: none of the others is woken for each."""
 PREFETCH_SECONDS: Final = 0.050
 """A second envelope waits at a busy worker only if it will not wait longer than this, when others could take it."""
 
 
-@dataclass(slots=True)
+@record
 class Counts:
     """What became of the tasks of one node. received = succeeded + failed + dropped when a run has ended."""
 
@@ -35,7 +38,7 @@ class Counts:
     duplicates: int = 0
 
 
-@dataclass(slots=True)
+@record
 class WorkerState:
     """A worker as the core knows it.
 
@@ -89,6 +92,7 @@ class Inbox:
         self.slots = plan.width if plan.mode == "process" else 1
         self.lanes = plan.width if plan.mode in ("thread", "async") else 1
         self.unit = plan.batch_size or 1
+        self._judge()
         self.allowance = 0.0
         self.allowed_at: float | None = None
 
@@ -152,21 +156,36 @@ class Inbox:
     # -- how much ------------------------------------------------------------------------------------
 
     def want(self) -> int:
-        """How many tasks make a good envelope for this node, by what they have cost so far."""
+        """How many tasks make a good envelope for this node, by what they have cost and weighed so far."""
+        return self._want
+
+    def capacity(self) -> int:
+        """How many tasks may wait in its queue before those that feed it are held back."""
+        return self._capacity
+
+    def weigh(self, size: float) -> None:
+        """Take in that values of ``size`` bytes each have arrived."""
+        known = self.value_bytes or 0.0
+        self.value_bytes = 0.75 * known + 0.25 * size if known else size
+        if max(self.value_bytes, known) * ENVELOPE_TASKS > LEASE_BYTES:  # else their number is bound enough
+            self._judge()
+
+    def _judge(self) -> None:
+        """Work out what `want` and `capacity` say; they are asked more often than anything is learnt."""
         if self.cost is None:
             best = 1
         else:
             best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
-            size = self.value_bytes or 0.0
-            if self.plan.kind != "split":  # whose children are held back while it runs
-                size = max(size, self.out_bytes or 0.0)
-            if size:
-                best = min(best, int(LEASE_BYTES / size))
-        return max(1, best, self.unit)
-
-    def capacity(self) -> int:
-        """How many tasks may wait in its queue before those that feed it are held back."""
-        return max(64, 4 * self.want() * self.slots, 2 * self.lanes * self.unit)
+        size = heaviest = self.value_bytes or 0.0
+        if self.plan.kind != "split":  # whose children are held back while it runs
+            heaviest = max(size, self.out_bytes or 0.0)
+        if best * heaviest > LEASE_BYTES:
+            best = int(LEASE_BYTES / heaviest)
+        self._want = max(1, best, self.unit)
+        tasks = max(64, 4 * self._want * self.slots, 2 * self.lanes * self.unit)
+        if tasks * size > CHANNEL_BYTES:
+            tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / size))
+        self._capacity = tasks
 
     def cut(self) -> int:
         """How many values those that feed it should put in one payload."""
@@ -174,7 +193,10 @@ class Inbox:
 
     def learn_size(self, size: float) -> None:
         """Take in that values which it gave took ``size`` bytes each."""
-        self.out_bytes = size if self.out_bytes is None else 0.75 * self.out_bytes + 0.25 * size
+        known = self.out_bytes or 0.0
+        self.out_bytes = 0.75 * known + 0.25 * size if known else size
+        if max(self.out_bytes, known) * ENVELOPE_TASKS > LEASE_BYTES:
+            self._judge()
 
     def learn(self, count: int, seconds: float) -> None:
         """Take in that the ``count`` tasks of a lease took ``seconds`` of a worker's time."""
@@ -185,6 +207,7 @@ class Inbox:
         # Rising costs are believed faster than falling ones: a slow task in a big envelope is what hurts.
         weight = 0.5 if self.cost is None or cost > self.cost else 0.25
         self.cost = cost if self.cost is None else self.cost + weight * (cost - self.cost)
+        self._judge()
 
     def credit(self, worker: WorkerState) -> int:
         """How many more tasks the worker may be given now."""
@@ -195,11 +218,18 @@ class Inbox:
             return max(0, 2 * busy - worker.load) if worker.load <= busy * 3 // 2 else 0
         if not worker.leases:
             return self.share()
-        if len(worker.leases) > 1 or self.plan.timeout is not None:
+        if self.plan.timeout is not None or (len(worker.leases) > 1 and not self._brief(worker)):
             return 0
         if self.slots > 1 and (self.cost is None or self.cost * self.want() > PREFETCH_SECONDS):
             return 0
         return self.share()
+
+    def _brief(self, worker: WorkerState) -> bool:
+        """Whether all that a worker has is less work than one envelope should be: then it may have more of them."""
+        if self.cost is None or len(worker.leases) >= LEASES_MOST:
+            return False
+        enough = self.value_bytes is not None and worker.load * self.value_bytes >= 2 * LEASE_BYTES
+        return worker.load * self.cost < ENVELOPE_SECONDS and not enough
 
     def share(self) -> int:
         """An envelope that leaves something for the node's other workers."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dagflow.core.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 
-@dataclass(slots=True)
+@record
 class Times:
     """When a worker was at tasks of a lease, in seconds of its machine's monotonic clock.
 
@@ -21,7 +24,7 @@ class Times:
     positions: Sequence[int] | None = None
 
 
-@dataclass(slots=True)
+@record
 class Visit:
     """A worker's stay at the tasks of a lease, as one of its answers tells of it.
 

@@ -20,11 +20,11 @@ from typing import Any, Final
 
 from dagflow.errors import GraphWarning
 from dagflow.graph.algebra import FAILURES, Edge, Graph
-from dagflow.graph.marks import DROP
+from dagflow.graph.marks import DROP, makes_instances
 from dagflow.graph.merger import Merger
 from dagflow.graph.node import Node
 from dagflow.graph.router import Router
-from dagflow.graph.signature import makes_instances, positional, required_positional
+from dagflow.graph.signature import positional, required_positional
 
 UNKNOWN: Final = Any
 _PROMOTIONS: Final = {(int, float), (int, complex), (float, complex), (bytearray, bytes), (memoryview, bytes)}

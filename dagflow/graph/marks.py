@@ -1,6 +1,14 @@
-"""Marks: values with a meaning of their own, the same object in every process."""
+"""Marks: values with a meaning of their own, the same object in every process; and what marks a class as a node's.
+
+A worker process needs these, and nothing else of this floor.
+"""
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class _Drop:
@@ -22,3 +30,8 @@ class _Drop:
 
 
 DROP = _Drop()
+
+
+def makes_instances(func: Callable[..., Any]) -> bool:
+    """Whether ``func`` is a class whose instances are what is called (``list`` or ``Path`` are just functions)."""
+    return isinstance(func, type) and any("__call__" in vars(c) for c in func.__mro__)

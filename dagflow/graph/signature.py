@@ -7,12 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from dagflow.graph.marks import makes_instances
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def makes_instances(func: Callable[..., Any]) -> bool:
-    """Whether ``func`` is a class whose instances are what is called (``list`` or ``Path`` are just functions)."""
-    return inspect.isclass(func) and any("__call__" in vars(c) for c in func.__mro__)
 
 
 def required_positional(func: Callable[..., Any]) -> int:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DEPTH_MOST = 200
 

@@ -3,23 +3,37 @@
 A class of a script or notebook cell is pickled by reference as ``__main__.X``, which another process cannot
 find. So bytes that mention ``__main__`` are made again by cloudpickle, which sends such classes by value and
 gives the original class back where it came from. cloudpickle takes long to import and is loaded when needed.
+
+Large buffers (arrays) lie behind the pickle, in a `dagflow.work.block`. Where there is a `Store`, large payloads go
+into it, and only their place travels.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
+from dagflow.work.block import Part, block, unblocked
 from dagflow.work.outcome import Failure, open_error
 from dagflow.work.proof import PROTOCOL, pickled
-from dagflow.work.values import Sealed, Values
+from dagflow.work.values import Place, Sealed, Values
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
+
+LARGE = 64 * 1024
+"""Buffers, and whole payloads, from so many bytes on travel by a `Store` where there is one."""
 DEPTH_MOST = 8
 """So many steps into a value the part is looked for that cannot travel."""
 PARTS_MOST = 100
+
+Store = Callable[[list[Part], int], "Place | None"]
+"""Puts the parts of a payload (so many bytes in all) into shared memory; None where it has no room now."""
 
 
 def dumps(value: Any) -> bytes:
@@ -27,36 +41,43 @@ def dumps(value: Any) -> bytes:
     return _dumps(value)[0]
 
 
-def _dumps(value: Any) -> tuple[bytes, bool]:
-    """The pickle, and whether it is sure to be readable again."""
+def _dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> tuple[bytes, bool]:
+    """The pickle, and whether it is sure to be readable again; ``apart`` says which buffers are not to be in it."""
     sure = False
     try:
-        data, sure = pickled(value)
+        data, sure = pickled(value, apart)
         if b"__main__" not in data:
             return data, sure
     except Exception:  # noqa: BLE001, S110 - whatever plain pickle cannot do, cloudpickle is asked next
         pass
     import cloudpickle
 
-    return cloudpickle.dumps(value, PROTOCOL), sure
+    return cloudpickle.dumps(value, PROTOCOL, buffer_callback=apart), sure
 
 
-def loads(data: bytes) -> Any:
-    """The value that `dumps` sealed. Only ever called on bytes of this run's own processes."""
-    return pickle.loads(data)
+def loads(data: bytes | bytearray | memoryview) -> Any:
+    """The value that was sealed. Only ever called on bytes of this run's own processes.
+
+    Buffers that lie behind the pickle become part of the value where they are, if they may be written to: the
+    caller gives memory that is nobody else's.
+    """
+    body, buffers = unblocked(data)
+    return pickle.loads(body, buffers=buffers)
 
 
 # -- many values at once --------------------------------------------------------------------------------
 
 
-def seal(values: Sequence[Any], *, prove: bool) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
-    """Seal values; those that cannot travel are left out and returned with their error.
+def seal(
+    values: Sequence[Any], store: Store | None = None, *, prove: bool
+) -> tuple[Sealed, list[tuple[int, PayloadError]]]:
+    """Seal values, large ones by way of ``store``; those that cannot travel are left out and returned with their error.
 
     ``prove``: read back those whose reading runs code of the user's. A worker does so with what its function made,
     so that whoever made a value that cannot be read is the one who fails; the driver never does.
     """
     try:
-        return Sealed(_sealed(values if isinstance(values, list) else list(values), prove), len(values)), []
+        return _stored(_sealed(values if isinstance(values, list) else list(values), prove), len(values), store), []
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         _only_user_exits(error)
     good: list[Any] = []
@@ -67,14 +88,33 @@ def seal(values: Sequence[Any], *, prove: bool) -> tuple[Sealed, list[tuple[int,
             good.append(value)
         except BaseException as error:  # noqa: BLE001
             bad.append((position, _unsealable(value, error, prove)))
-    return Sealed(dumps(good), len(good)), bad
+    return _stored(_sealed(good, False), len(good), store), bad
 
 
-def _sealed(value: Any, prove: bool) -> bytes:
-    data, sure = _dumps(value)
+def _sealed(value: Any, prove: bool) -> list[Part]:
+    """The pickle, or the parts of a block."""
+    large: list[memoryview] = []
+
+    def apart(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < LARGE:
+            return True
+        large.append(raw)
+        return False
+
+    data, sure = _dumps(value, apart)
     if prove and not sure:
-        loads(data)
-    return data
+        pickle.loads(data, buffers=large)
+    return block(data, large) if large else [data]
+
+
+def _stored(parts: list[Part], count: int, store: Store | None) -> Sealed:
+    size = sum(map(len, parts))
+    if store is not None and size >= LARGE:
+        place = store(parts, size)
+        if place is not None:
+            return Sealed(b"", count, place)
+    return Sealed(bytes(parts[0]) if len(parts) == 1 else b"".join(parts), count)
 
 
 def _unsealable(value: Any, error: BaseException, prove: bool) -> PayloadError:
@@ -115,7 +155,7 @@ def read_values(payload: Any, low: int = 0, high: int | None = None) -> tuple[li
         return list(payload.values[low:high]), {}
     if isinstance(payload, Sealed):
         try:
-            values: list[Any] = loads(payload.data)
+            values: list[Any] = loads(payload.contents())
         except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
             _only_user_exits(error)
             return _read_apart(payload, low, high, error)

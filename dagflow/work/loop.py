@@ -6,15 +6,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.core.commands import SPLIT_CREDIT
 from dagflow.graph.marks import DROP
 from dagflow.work.execute import Children, Runner, children_of, timed_out
 from dagflow.work.sharing import Post, Sharing, Unit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any, Final
 
     from dagflow.core.commands import Job
     from dagflow.core.events import Answer

@@ -8,11 +8,16 @@ constructor wants other arguments survive; attributes that cannot travel are lef
 from __future__ import annotations
 
 import os
-import pickle
-from typing import Any
 
 from dagflow.core.envelope import ErrorRecord
 from dagflow.errors import MissingMembers, PayloadError, TaskTimeout, WorkerDied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
 MESSAGE_MOST = 2048
 TRACEBACK_MOST = 20480

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 TOKEN: Final = 0
 """The lease it is at; 0: none; -1: many at once, which is not marked."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from dagflow.graph.merger import Merger
-from dagflow.graph.router import Router
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dagflow.graph.node import Node
     from dagflow.graph.plan import NodePlan
 
@@ -44,7 +43,10 @@ class Program:
 
     @classmethod
     def of(cls, node: Node, plan: NodePlan) -> Program:
-        """The program of a node."""
+        """The program of a node. Called by the driver only."""
+        from dagflow.graph.merger import Merger
+        from dagflow.graph.router import Router
+
         self = cls()
         self.name, self.kind, self.mode, self.width = plan.name, plan.kind, plan.mode, plan.width
         self.func = node.func

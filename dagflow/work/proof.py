@@ -11,9 +11,14 @@ from __future__ import annotations
 import copyreg
 import io
 import operator
-import pickle
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
 PROTOCOL = 5
 _TRUSTED = frozenset(
@@ -37,7 +42,7 @@ _CODE = ("__reduce__", "__reduce_ex__", "__getattribute__", "__setattr__", "__ne
 _HOOKS = ("__setstate__", "__getstate__", "__getnewargs__", "__getnewargs_ex__", "__getattr__")
 
 
-class _Classes(dict[type, Callable[[Any], Any]]):
+class _Classes(dict[type, "Callable[[Any], Any]"]):
     """The pickler's table of reducers: classes that are harmless are in it, others are counted when met."""
 
     doubts = 0
@@ -71,10 +76,10 @@ _HEAP_TYPE = 1 << 9
 """The flag of classes that were made by a ``class`` statement."""
 
 
-def pickled(value: Any) -> tuple[bytes, bool]:
-    """The pickle of a value, and whether it is sure to be readable again."""
+def pickled(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> tuple[bytes, bool]:
+    """The pickle of a value, and whether it is sure to be readable again; ``apart``: as ``buffer_callback`` there."""
     buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, PROTOCOL)
+    pickler = pickle.Pickler(buffer, PROTOCOL, buffer_callback=apart)
     pickler.dispatch_table = _classes
     before = _classes.doubts
     pickler.dump(value)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from dagflow.work.block import unblocked
+
 
 class Lost:
     """Stands for a part of a value that could not be read: what it was, in words, and why."""
@@ -33,8 +35,9 @@ class LostFound(Exception):
 
 
 def salvaged(data: bytes) -> Any:
-    """What can be read of a pickle, with a `Lost` in the place of each part that cannot."""
-    return _Salvage(io.BytesIO(data)).load()
+    """What can be read of what was sealed, with a `Lost` in the place of each part that cannot."""
+    body, buffers = unblocked(data)
+    return _Salvage(io.BytesIO(body), buffers=buffers).load()
 
 
 class _Salvage(pickle._Unpickler):

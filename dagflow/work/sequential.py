@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from dagflow.core.commands import SPLIT_CREDIT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dagflow.core.commands import Job
     from dagflow.core.events import Answer

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from dagflow.core.events import Answer
 from dagflow.core.visits import Times
 from dagflow.work.execute import Children, Failures, Runner, load
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dagflow.core.commands import Job
 
 Post = Callable[[Answer], None]
-Done = tuple[int, Any, BaseException | None, float, float, int]
+Done = tuple[int, "Any", BaseException | None, float, float, int]
 """A task that has ended: position, result, failure, when it began, when it ended, how many were run together."""
 
 

@@ -6,14 +6,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
 from dagflow.core.commands import SPLIT_CREDIT
-from dagflow.graph.signature import makes_instances
+from dagflow.graph.marks import makes_instances
 from dagflow.work.execute import Children, Runner, timed_out
 from dagflow.work.sharing import Done, Post, SharedLease, Sharing, Unit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dagflow.core.commands import Job
     from dagflow.work.program import Program
 
@@ -294,7 +296,9 @@ class _Slot:
         if not makes_instances(self.pool.program.func):
             return self.pool.runner
         if self.own is None:
-            self.own = self.pool.spare or Runner(self.pool.program, seal=self.pool.runner.seals)
+            self.own = self.pool.spare or Runner(
+                self.pool.program, seal=self.pool.runner.seals, store=self.pool.runner.store
+            )
             self.own.cuts = self.pool.runner.cuts
             self.pool.spare = None
         return self.own

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
+
+
+class Place(Protocol):
+    """Memory outside this process's heap that sealed values lie in; its owner counts who still needs it.
+
+    ``contents`` is theirs to read and to write, and nobody else's: a copy, or a mapping that copies on writing.
+    """
+
+    size: int
+
+    def contents(self) -> bytearray | memoryview: ...
 
 
 class Values:
@@ -25,14 +40,36 @@ class Values:
 
 
 class Sealed:
-    """Pickled values: bytes that only a worker, or the reader of a result, opens."""
+    """Pickled values: bytes that only a worker, or the reader of a result, opens.
 
-    __slots__ = ("count", "data", "size")
+    Large ones lie in a ``place`` that processes share, so that only its number travels; ``detach`` fetches them
+    from there for good.
+    """
 
-    def __init__(self, data: bytes, count: int) -> None:
-        self.data = data
+    __slots__ = ("__weakref__", "_data", "count", "place", "size")
+
+    def __init__(self, data: bytes, count: int, place: Place | None = None) -> None:
+        self._data = data
         self.count = count
-        self.size = len(data)
+        self.place = place
+        self.size = len(data) if place is None else place.size
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, wherever they lie."""
+        place = self.place  # which `detach` may take away meanwhile, in another thread
+        return self._data if place is None else bytes(place.contents())
+
+    def contents(self) -> bytes | bytearray | memoryview:
+        """The bytes for `dagflow.work.codec.loads`, without a copy where that is safe."""
+        place = self.place
+        return self._data if place is None else place.contents()
+
+    def detach(self) -> None:
+        """Keep the bytes in this process, and let go of the place."""
+        if self.place is not None:
+            self._data = self.data
+            self.place = None
 
     def branch(self, number: int) -> Sealed:
         """Itself: every reader makes its own objects of the bytes."""
@@ -50,6 +87,8 @@ def copied(value: Any) -> Any:
     """A deep copy; what cannot be copied (a lock, a connection) is shared."""
     if type(value) in _IMMUTABLE:
         return value
+    import copy
+
     try:
         return copy.deepcopy(value)
     except BaseException as error:  # a user's __deepcopy__ may raise anything; sharing is the contract

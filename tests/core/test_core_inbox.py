@@ -164,8 +164,19 @@ class TestCredit:
         assert self.queued(inbox()).credit(worker()) == 100
 
     def test_a_second_envelope_waits_at_a_busy_worker_and_no_third(self):
-        box = self.queued(inbox())
-        assert (box.credit(worker(10)), box.credit(worker(10, 10))) == (100, 0)
+        box = self.queued(inbox(), cost=0.001)
+        assert (box.credit(worker(10)), box.credit(worker(10, 10))) == (10, 0)
+
+    def test_more_wait_if_all_of_them_are_less_work_than_one_should_be(self):
+        box = self.queued(inbox(), cost=1e-6)
+        assert [box.credit(worker(*[10] * n)) for n in (2, 7, 8)] == [100, 100, 0]
+        assert box.credit(worker(5000, 5000)) == 0
+
+    def test_of_large_values_few_are_queued_and_leased(self):
+        box = self.queued(inbox(), cost=1e-6)
+        box.weigh(2.0**19)
+        assert (box.want(), box.capacity()) == (2, 8)
+        assert [box.credit(worker(*loads)) for loads in ([2], [1, 2], [2, 2])] == [2, 2, 0]
 
     def test_where_tasks_time_out_none_waits_behind_another(self):
         assert self.queued(inbox(timeout=1.0)).credit(worker(10)) == 0

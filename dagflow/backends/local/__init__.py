@@ -7,8 +7,8 @@ No queue, lock or semaphore is shared between processes, so a killed worker can 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dagflow.backends.local.pool import Pool
     from dagflow.backends.mailbox import Mailbox

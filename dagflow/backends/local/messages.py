@@ -1,9 +1,11 @@
-"""What frames say: jobs and answers as plain builtins, payloads as numbered blobs."""
+"""What frames say: jobs and answers as plain builtins, payloads as numbered blobs, or as places in shared memory.
+
+Where a payload lies is a number (of a blob of the same frame) or a pair (number of a segment, size).
+"""
 
 from __future__ import annotations
 
 from array import array
-from typing import Any
 
 from dagflow.core.commands import Job
 from dagflow.core.envelope import ErrorRecord, FailedTask, FailurePayload, Group, Piece
@@ -13,6 +15,15 @@ from dagflow.errors import PayloadError
 from dagflow.work.codec import seal
 from dagflow.work.outcome import seal_error
 from dagflow.work.values import Sealed, Values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from dagflow.backends.local.mapping import Mappings
+    from dagflow.backends.local.segments import Segments
+    from dagflow.work.codec import Store
 
 Blobs = list[bytes]
 
@@ -28,15 +39,43 @@ class Unsendable(Exception):
 # -- jobs: driver to worker ------------------------------------------------------------------------------
 
 
-def pack_job(job: Job) -> tuple[Any, Blobs]:
+class _Load:
+    """The payloads of a job, each once: blobs, and segments that the worker is to be given.
+
+    ``keep`` holds what was sealed for this job alone until it is delivered.
+    """
+
+    def __init__(self, store: Store | None) -> None:
+        self.store = store
+        self.blobs: Blobs = []
+        self.segments: list[int] = []
+        self.places: dict[int, Any] = {}
+        self.keep: list[Sealed] = []
+
+    def add(self, sealed: Sealed) -> Any:
+        """Where the worker will find it."""
+        where = self.places.get(id(sealed))
+        if where is None:
+            place: Any = sealed.place
+            if place is None:
+                where = len(self.blobs)
+                self.blobs.append(sealed.data)
+            else:
+                where = (place.segment.number, place.size)
+                self.segments.append(place.segment.number)
+            self.places[id(sealed)] = where
+            self.keep.append(sealed)
+        return where
+
+
+def pack_job(job: Job, store: Store | None = None) -> tuple[Any, _Load]:
     """A job as a message; raises `Unsendable` where values cannot travel."""
-    blobs: Blobs = []
-    numbers: dict[int, int] = {}
+    load = _Load(store)
     pieces = []
     bad: list[tuple[int, PayloadError]] = []
     at = 0
     for piece in job.pieces:
-        packed, refused = _pack_piece(piece, blobs, numbers)
+        packed, refused = _pack_piece(piece, load)
         bad.extend((at + p, error) for p, error in refused)
         pieces.append(packed)
         at += piece[2] - piece[1]
@@ -44,34 +83,29 @@ def pack_job(job: Job) -> tuple[Any, Blobs]:
     for position, group in enumerate(job.groups):
         packed_pieces = []
         for piece in group.pieces:
-            packed, refused = _pack_piece(piece, blobs, numbers)
+            packed, refused = _pack_piece(piece, load)
             bad.extend((position, error) for _, error in refused[:1])
             packed_pieces.append(packed)
-        state = None if group.state is None else _pack_piece((group.state, 0, 1), blobs, numbers)[0]
+        state = None if group.state is None else _pack_piece((group.state, 0, 1), load)[0]
         groups.append((packed_pieces, state, group.final))
     if bad:
         raise Unsendable(bad)
-    return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt), blobs
+    return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt), load
 
 
-def _pack_piece(piece: Piece, blobs: Blobs, numbers: dict[int, int]) -> tuple[Any, list[tuple[int, PayloadError]]]:
+def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, PayloadError]]]:
     payload, low, high = piece
     if isinstance(payload, Sealed):
-        number = numbers.get(id(payload))
-        if number is None:
-            number = numbers[id(payload)] = len(blobs)
-            blobs.append(payload.data)
-        return (number, payload.count, low, high), []
+        return (load.add(payload), payload.count, low, high), []
     if isinstance(payload, Values):
-        sealed, bad = seal(list(payload.values[low:high]), prove=False)
-        blobs.append(sealed.data)
-        return (len(blobs) - 1, sealed.count, 0, sealed.count), bad
+        sealed, bad = seal(list(payload.values[low:high]), load.store, prove=False)
+        return (load.add(sealed), sealed.count, 0, sealed.count), bad
     if isinstance(payload, FailurePayload):
         items = []
         for failed in payload.items[low:high]:
             inner = []
             for each in failed.pieces:
-                packed, bad = _pack_piece(each, blobs, numbers)
+                packed, bad = _pack_piece(each, load)
                 if bad:
                     return None, [(0, bad[0][1])]
                 inner.append(packed)
@@ -80,18 +114,29 @@ def _pack_piece(piece: Piece, blobs: Blobs, numbers: dict[int, int]) -> tuple[An
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
 
-def unpack_job(message: Any, blobs: Blobs) -> Job:
+def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
     """The job that `pack_job` packed."""
     _, kind, count, pieces, groups, skip, cuts, attempt = message
-    sealed: dict[int, Sealed] = {}
+    sealed: dict[Any, Sealed] = {}
+
+    def at(where: Any, count: int) -> Sealed:
+        found = sealed.get(where)
+        if found is None:
+            if isinstance(where, int):
+                found = Sealed(blobs[where], count)
+            else:
+                found = Sealed(b"", count, mappings.delivered(*where))
+            sealed[where] = found
+        return found
+
     return Job(
         kind,
         count,
-        [_unpack_piece(p, blobs, sealed) for p in pieces],
+        [_unpack_piece(p, at) for p in pieces],
         [
             Group(
-                [_unpack_piece(p, blobs, sealed) for p in members],
-                None if state is None else _unpack_piece(state, blobs, sealed)[0],
+                [_unpack_piece(p, at) for p in members],
+                None if state is None else _unpack_piece(state, at)[0],
                 final,
             )
             for members, state, final in groups
@@ -102,16 +147,13 @@ def unpack_job(message: Any, blobs: Blobs) -> Job:
     )
 
 
-def _unpack_piece(packed: Any, blobs: Blobs, sealed: dict[int, Sealed]) -> Piece:
-    number, count, low, high = packed
-    if isinstance(number, int):
-        payload = sealed.get(number)
-        if payload is None:
-            payload = sealed[number] = Sealed(blobs[number], count)
-        return payload, low, high
+def _unpack_piece(packed: Any, at: Callable[[Any, int], Sealed]) -> Piece:
+    where, count, low, high = packed
+    if not isinstance(where, list):
+        return at(where, count), low, high
     items = []
-    for inner, error, merged in number:
-        pieces = [_unpack_piece(piece, blobs, sealed) for piece in inner]
+    for inner, error, merged in where:
+        pieces = [_unpack_piece(piece, at) for piece in inner]
         items.append(FailedTask(pieces, unpack_error(error), merged))
     return FailurePayload(items, len(items), 0), low, high
 
@@ -150,15 +192,14 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
     outputs = []
     for produced in answer.outputs:
         payload: Any = produced.payload
-        outputs.append((produced.port, len(blobs), payload.count, produced.positions, produced.children))
-        blobs.append(payload.data)
+        where = _put(payload, blobs)
+        outputs.append((produced.port, where, payload.count, produced.positions, produced.children))
     failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures]
     states = None
     if answer.states is not None:
         states = {}
         for position, state in answer.states.items():
-            states[position] = len(blobs)
-            blobs.append(state.data)
+            states[position] = _put(state, blobs)
     return (
         "answer",
         answer.last,
@@ -177,18 +218,27 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
     ), blobs
 
 
-def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs) -> Answer:
-    """The answer that `pack_answer` packed."""
+def _put(payload: Sealed, blobs: Blobs) -> Any:
+    """Where the driver will find a payload."""
+    place: Any = payload.place
+    if place is not None:
+        return place.number, place.size
+    blobs.append(payload.data)
+    return len(blobs) - 1
+
+
+def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments: Segments) -> Answer:
+    """The answer that `pack_answer` packed. Raises `ValueError` where it names segments that it cannot."""
     _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds, cpu, stalled, times = message
     answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
     answer.returned = returned
     answer.outputs = [
-        Produced(port, Sealed(blobs[number], count), positions, children)
-        for port, number, count, positions, children in outputs
+        Produced(port, _got(worker, where, count, blobs, segments), positions, children)
+        for port, where, count, positions, children in outputs
     ]
     answer.failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
-        answer.states = {p: Sealed(blobs[number], 1) for p, number in states.items()}
+        answer.states = {p: _got(worker, where, 1, blobs, segments) for p, where in states.items()}
     answer.cpu, answer.stalled = cpu, stalled
     if times is not None:
         starts, ends, positions = times
@@ -206,3 +256,10 @@ def _pack_times(times: Times | None, blobs: Blobs) -> Any:
         if column is not None:
             blobs.append(array("d", column).tobytes())
     return (*numbers, None if times.positions is None else list(times.positions))
+
+
+def _got(worker: int, where: Any, count: int, blobs: Blobs, segments: Segments) -> Sealed:
+    if isinstance(where, int):
+        return Sealed(blobs[where], count)
+    number, size = where
+    return segments.arrived(worker, number, size, count)

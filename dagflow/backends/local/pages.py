@@ -11,9 +11,12 @@ import mmap
 import os
 import select
 import struct
-from typing import Final
 
 from dagflow.work.page import NUMBERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PAGE_BYTES: Final = mmap.PAGESIZE
 CHUNK_PAGES: Final = 256

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Final
 from dagflow.backends.local import zygote
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
 from dagflow.backends.local.pages import Page, Pages, Words
-from dagflow.backends.local.wire import READ_MOST, Reader, Writer, pack
+from dagflow.backends.local.segments import Segments
+from dagflow.backends.local.wire import Reader, Writer, pack
 from dagflow.core.events import ANYWHERE, Answer, Running, WorkerLost, WorkerUp
 from dagflow.errors import BackendError, PayloadError
-from dagflow.work.codec import dumps
+from dagflow.work.codec import LARGE, dumps
 from dagflow.work.outcome import capture
 from dagflow.work.page import ANSWERED, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 
@@ -90,7 +91,7 @@ class Pool:
         self.starting: dict[int, _Worker] = {}  # those of `workers` that are not up yet
         self.dying: dict[int, _Worker] = {}  # those of `workers` whose socket is closed
         self.pages = Pages()
-        self.buffer = bytearray(READ_MOST)
+        self.segments = Segments()
         self.control_in = bytearray()
         self.next_show = 0.0
         self.helper: _Helper | None = None
@@ -168,12 +169,16 @@ class Pool:
             self._refuse(worker, token, [(p, program) for p in range(job.count)], job)
             return
         try:
-            message, blobs = pack_job(job)
+            message, load = pack_job(job, self.segments.store)
         except Unsendable as unsendable:
             self._refuse(worker, token, unsendable.bad, job)
             return
+        for segment in load.segments:
+            fd = self.segments.deliver(number, segment)
+            if fd is not None:
+                self._send(worker, pack(0, ("segments", [segment], []), []), [fd])
         worker.jobs += 1
-        self._send(worker, pack(token, message, blobs))
+        self._send(worker, pack(token, message, load.blobs))
 
     def grant(self, number: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
@@ -223,6 +228,7 @@ class Pool:
                 key.data(mask)
         for worker in list(self.leaving.values()):
             self._forget(worker)
+        self.segments.close()
         self.mailbox.deadlines.remove(self._next_deadline)
         if self.helper is not None:
             self.mailbox.selector.unregister(self.helper.control)
@@ -254,15 +260,20 @@ class Pool:
         answer.returned = [p for p in range(job.count) if p not in errors]
         self.mailbox.post(answer)
 
-    def _send(self, worker: _Worker, buffers: list[bytes]) -> None:
-        worker.writer.put(buffers)
-        self._flush(worker)
+    def _send(self, worker: _Worker, buffers: list[bytes], fds: list[int] | None = None) -> None:
+        try:
+            self._watch(worker, worker.writer.send(buffers, fds))
+        except OSError:
+            pass  # it is gone; the read side says so
 
     def _flush(self, worker: _Worker) -> None:
         try:
-            done = worker.writer.flush()
+            self._watch(worker, worker.writer.flush())
         except OSError:
-            return  # it is gone; the read side says so
+            pass
+
+    def _watch(self, worker: _Worker, done: bool) -> None:
+        """Have the selector tell when more can be written, unless all is ``done``."""
         if done == worker.writable:
             worker.writable = not done
             mask = selectors.EVENT_READ | (0 if done else selectors.EVENT_WRITE)
@@ -282,18 +293,16 @@ class Pool:
     def _read(self, worker: _Worker) -> bool:
         """Take in what a worker has sent; False when nothing more can come."""
         try:
-            size = worker.sock.recv_into(self.buffer)
+            data = worker.sock.recv(worker.reader.wanted())
         except BlockingIOError:
             return True
         except OSError:
-            size = 0
-        if not size:
+            data = b""
+        if not data:
             self._closed(worker)
             return False
-        with memoryview(self.buffer) as view:
-            worker.reader.feed(view[:size])
         try:
-            for token, message, blobs in worker.reader.frames():
+            for token, message, blobs in worker.reader.frames(data):
                 self._heard(worker, token, message, blobs)
         except Exception:  # noqa: BLE001 - somebody else writes into its socket: whatever it says is worth nothing
             self._kill(worker)
@@ -303,7 +312,10 @@ class Pool:
         if worker.stopping:
             return
         if message[0] == "answer":
-            self.mailbox.post(unpack_answer(worker.number, token, message, blobs))
+            self.mailbox.post(unpack_answer(worker.number, token, message, blobs, self.segments))
+            self._supply(worker, message, blobs)
+        elif message[0] == "let go":
+            self.segments.let_go(worker.number, message[1])
         elif message[0] == "up":
             worker.up = True
             self.starting.pop(worker.number, None)
@@ -312,6 +324,19 @@ class Pool:
             self.mailbox.post(WorkerUp(worker.number, mode in ("serial", "process"), message[1]))
         elif message[0] == "refused":
             worker.refused = f"cannot load its function: {message[1]}\n{message[2]}"
+
+    def _supply(self, worker: _Worker, message: Any, blobs: list[bytes]) -> None:
+        """Give a worker that sends large payloads segments to write the next ones into."""
+        sizes = [len(blob) for blob in blobs if len(blob) >= LARGE]
+        for output in message[2]:
+            if not isinstance(output[1], int):
+                sizes.append(output[1][1])
+        if not sizes:
+            return
+        self.segments.wants(worker.number, len(sizes))
+        spares, new, fds = self.segments.supply(worker.number, max(sizes))
+        if spares:
+            self._send(worker, pack(0, ("segments", new, spares), []), fds)
 
     # -- deaths -----------------------------------------------------------------------------------------
 
@@ -468,6 +493,7 @@ class Pool:
             self.by_pid.pop(worker.pid, None)
         worker.words.close()
         self.pages.give_back(worker.page)
+        self.segments.lost(worker.number)  # not before: with its socket closed, it may still be writing
 
 
 class _Helper:

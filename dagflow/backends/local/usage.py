@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from time import monotonic, process_time
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 LOOK_SECONDS: Final = 0.02
 

@@ -9,17 +9,25 @@ when it is whole, so one torn by a death counts as nothing.
 from __future__ import annotations
 
 import marshal
-import socket
 import struct
+from array import array
 from collections import deque
-from typing import Any, Final
+from itertools import islice
 from zlib import crc32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Final
+else:  # the same functions, without the enums and selectors that come with them
+    import _socket as socket
 
 HEADER: Final = struct.Struct("<IIQI")
 VECTORS_MOST: Final = 512
+READ_LEAST: Final = 1 << 16
 READ_MOST: Final = 1 << 20
 
-Frame = tuple[int, Any, list[bytes]]
+Frame = tuple[int, "Any", list[bytes]]
 """Token, message, blobs."""
 
 
@@ -30,7 +38,7 @@ class WireError(Exception):
 def pack(token: int, message: Any, blobs: list[bytes]) -> list[bytes]:
     """The buffers of a frame, to be written one after the other."""
     meta = marshal.dumps(message)
-    lengths = struct.pack(f"<{len(blobs)}Q", *map(len, blobs))
+    lengths = _lengths(len(blobs)).pack(*map(len, blobs))
     head = HEADER.pack(len(meta), len(blobs), token, crc32(meta, crc32(lengths)))
     return [head + lengths + meta, *blobs]
 
@@ -39,75 +47,133 @@ class Reader:
     """Takes bytes in as they come and gives whole frames out."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._start = 0
+        self._rest = bytearray()
+        self._missing = 0
+        """So many bytes must come before there can be a whole frame."""
 
-    def feed(self, data: bytes | memoryview) -> None:
-        """Take in what was read."""
-        self._buffer += data
-
-    def frames(self) -> list[Frame]:
-        """The frames that are whole now."""
+    def frames(self, data: bytes) -> list[Frame]:
+        """The frames that are whole now that ``data`` has come."""
+        if self._rest:
+            self._rest += data
+            self._missing -= len(data)
+            if self._missing > 0:
+                return []
+            data = bytes(self._rest)
+            self._rest.clear()
         found: list[Frame] = []
-        buffer, at = self._buffer, self._start
-        while len(buffer) - at >= HEADER.size:
-            meta_length, number, token, check = HEADER.unpack_from(buffer, at)
-            meta_at = at + HEADER.size + 8 * number
-            if len(buffer) < meta_at + meta_length:
+        at, size = 0, len(data)
+        while at < size:
+            end = self._frame(data, at, found)
+            if end > size:
+                self._rest += data[at:]
+                self._missing = end - size
                 break
-            lengths = struct.unpack_from(f"<{number}Q", buffer, at + HEADER.size)
-            end = meta_at + meta_length + sum(lengths)
-            if len(buffer) < end:
-                break
-            with memoryview(buffer) as view:
-                meta = bytes(view[meta_at : meta_at + meta_length])
-                if crc32(meta, crc32(view[at + HEADER.size : meta_at])) != check:
-                    raise WireError("a frame's checksum is wrong")
-                blobs = []
-                blob_at = meta_at + meta_length
-                for length in lengths:
-                    blobs.append(bytes(view[blob_at : blob_at + length]))
-                    blob_at += length
-            found.append((token, marshal.loads(meta), blobs))  # noqa: S302 - our own process's builtins
             at = end
-        if at == len(buffer):
-            buffer.clear()
-            at = 0
-        elif at > READ_MOST:
-            del buffer[:at]
-            at = 0
-        self._start = at
         return found
+
+    def wanted(self) -> int:
+        """How many bytes to ask for at the next reading."""
+        return READ_MOST if self._missing > READ_LEAST else READ_LEAST
+
+    def _frame(self, data: bytes, at: int, found: list[Frame]) -> int:
+        """Where the frame at ``at`` ends, as far as can be told; it is ``found`` if it is there to its end."""
+        lengths_at = at + HEADER.size
+        if len(data) < lengths_at:
+            return lengths_at
+        meta_length: int
+        number: int
+        meta_length, number, token, check = HEADER.unpack_from(data, at)
+        meta_at = lengths_at + 8 * number
+        blob_at = meta_at + meta_length
+        if len(data) < blob_at:
+            return blob_at
+        lengths: tuple[int, ...] = _lengths(number).unpack_from(data, lengths_at)
+        end = blob_at + sum(lengths)
+        if len(data) < end:
+            return end
+        meta = data[meta_at:blob_at]
+        if crc32(meta, crc32(data[lengths_at:meta_at])) != check:
+            raise WireError("a frame's checksum is wrong")
+        blobs = []
+        for length in lengths:
+            blobs.append(data[blob_at : blob_at + length])
+            blob_at += length
+        found.append((token, marshal.loads(meta), blobs))  # noqa: S302 - our own process's builtins
+        return end
+
+
+def _lengths(number: int) -> struct.Struct:
+    return _LENGTHS[number] if number < len(_LENGTHS) else struct.Struct(f"<{number}Q")
+
+
+_LENGTHS = [struct.Struct(f"<{number}Q") for number in range(8)]
 
 
 class Writer:
-    """Buffers on their way into a non-blocking socket."""
+    """Buffers on their way into a non-blocking socket; descriptors go with the first byte of their frame."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._queue: deque[memoryview] = deque()
+        self._rights: deque[tuple[memoryview, list[int]]] = deque()
 
-    def put(self, buffers: list[bytes]) -> None:
-        """Queue a frame."""
-        self._queue.extend(memoryview(b) for b in buffers if len(b))
+    def put(self, buffers: list[bytes], fds: list[int] | None = None) -> None:
+        """Queue a frame, and descriptors that the other side gets with it."""
+        views = [memoryview(b) for b in buffers if len(b)]
+        if fds:
+            self._rights.append((views[0], fds))
+        self._queue.extend(views)
+
+    def send(self, buffers: list[bytes], fds: list[int] | None = None) -> bool:
+        """Write a frame, or as much of it as goes, and queue the rest; whether all is written."""
+        if not self._queue and not fds and len(buffers) <= VECTORS_MOST:
+            try:
+                sent = self._socket.sendmsg(buffers)
+            except BlockingIOError:
+                sent = 0
+            if sent == sum(map(len, buffers)):
+                return True
+            self.put(buffers)
+            self._sent(sent)
+            return False
+        self.put(buffers, fds)
+        return self.flush()
 
     def flush(self) -> bool:
         """Write as much as goes; whether all is written."""
-        queue = self._queue
-        while queue:
+        while self._queue:
             try:
-                sent = self._socket.sendmsg([queue[i] for i in range(min(len(queue), VECTORS_MOST))])
+                sent = self._socket.sendmsg(*self._next())
             except BlockingIOError:
                 return False
-            while sent and queue:
-                head = queue[0]
-                if sent >= len(head):
-                    sent -= len(head)
-                    queue.popleft()
-                else:
-                    queue[0] = head[sent:]
-                    sent = 0
+            if self._rights and self._rights[0][0] is self._queue[0]:
+                self._rights.popleft()  # they went with the first byte
+            self._sent(sent)
         return True
+
+    def _sent(self, sent: int) -> None:
+        queue = self._queue
+        while sent:
+            head = queue[0]
+            if sent < len(head):
+                queue[0] = head[sent:]
+                return
+            sent -= len(head)
+            queue.popleft()
+
+    def _next(self) -> tuple[list[memoryview], list[tuple[int, int, bytes]]]:
+        """What the next system call sends: no further than to a frame that has descriptors of its own."""
+        queue, rights = self._queue, self._rights
+        if not rights:
+            return list(islice(queue, VECTORS_MOST)), []
+        vectors: list[memoryview] = [queue[0]]
+        own = rights[0][0] is queue[0]
+        stop = rights[own][0] if len(rights) > own else None
+        for i in range(1, min(len(queue), VECTORS_MOST)):
+            if queue[i] is stop:
+                break
+            vectors.append(queue[i])
+        return vectors, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", rights[0][1]).tobytes())] if own else []
 
 
 def send_blocking(sock: socket.socket, buffers: list[bytes]) -> None:

@@ -6,16 +6,16 @@ import atexit
 import faulthandler
 import mmap
 import os
-import signal
-import socket
 import sys
 import threading
-from typing import Any
+from array import array
+from collections import deque
 
+from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
 from dagflow.backends.local.usage import Usage
-from dagflow.backends.local.wire import READ_MOST, Reader, pack, send_blocking
+from dagflow.backends.local.wire import Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
@@ -25,8 +25,19 @@ from dagflow.work.program import Program
 from dagflow.work.sequential import Sequential
 from dagflow.work.threads import Threads
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from typing import Any
+else:  # the same functions, without the enums and selectors that come with them
+    import _signal as signal
+    import _socket as socket
+
 DRIVER_GONE = 1
 """The exit code of a worker that finds nobody at the other end: what it has started shall go too."""
+RIGHTS_BYTES = socket.CMSG_SPACE(64 * 4)
+"""Room for the descriptors that come with one frame."""
 OOM_SCORE = b"500"
 """The system, when memory runs out, shall kill a worker rather than the driver."""
 
@@ -47,7 +58,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
     _, message, blobs = first
     try:
         program: Program = loads(blobs[0])
-        host = _host(message[1], program, line)
+        host = _host(message[1], program, line, inbox)
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything
         import traceback
 
@@ -120,6 +131,7 @@ class _Line:
         self.lock = threading.Lock()
         self.usage = Usage()
         self.open = 0
+        self.mappings = Mappings()
         os.register_at_fork(after_in_child=self.cut)
 
     def cut(self) -> None:
@@ -139,6 +151,9 @@ class _Line:
             self._send(buffers)
 
     def _send(self, buffers: list[bytes]) -> None:
+        ended = self.mappings.let_go()
+        if ended:
+            buffers = [*pack(0, ("let go", ended), []), *buffers]
         try:
             send_blocking(self.sock, buffers)
         except OSError:
@@ -165,39 +180,61 @@ class _Line:
                     self.mark[TOKEN] = 0
 
 
-def _host(worker: int, program: Program, line: _Line) -> _Alone | _Shared:
+def _host(worker: int, program: Program, line: _Line, inbox: _Inbox) -> _Alone | _Shared:
+    store = line.mappings.store
     if program.mode in ("serial", "process"):
-        return _Alone(worker, Runner(program, seal=True, mark=line.mark), line)
-    runner = Runner(program, seal=True)
+        line.mappings.more = inbox.look  # one thread reads and works
+        return _Alone(worker, Runner(program, seal=True, mark=line.mark, store=store), line)
+    runner = Runner(program, seal=True, store=store)
     if program.mode == "async":
         return _Shared(Loop(worker, program, line.answered, runner=runner), line)
     return _Shared(Threads(worker, program, line.answered, runner=runner), line)
 
 
 class _Inbox:
-    """Frames from the driver."""
+    """Frames from the driver. Those that bring memory segments are dealt with here."""
 
     def __init__(self, line: _Line) -> None:
         self.sock = line.sock
+        self.mappings = line.mappings
         self.reader = Reader()
-        self.frames: list[Any] = []
-        self.buffer = bytearray(READ_MOST)
+        self.frames: deque[Any] = deque()
+        self.fds: list[int] = []
+        self.ended = False
 
-    def next(self, *, wait: bool = True) -> Any:
-        """The next frame; None at the end (or, without ``wait``, where none is there)."""
+    def next(self) -> Any:
+        """The next frame; None at the end."""
         while not self.frames:
-            try:
-                size = self.sock.recv_into(self.buffer, 0, 0 if wait else socket.MSG_DONTWAIT)
-            except BlockingIOError:
+            if self.ended:
                 return None
-            except ConnectionError:
-                size = 0
-            if not size:
-                return None
-            with memoryview(self.buffer) as view:
-                self.reader.feed(view[:size])
-            self.frames = self.reader.frames()
-        return self.frames.pop(0)
+            self._read(0)
+        return self.frames.popleft()
+
+    def look(self) -> None:
+        """Take in what is there already."""
+        self._read(socket.MSG_DONTWAIT)
+
+    def _read(self, flags: int) -> None:
+        try:
+            data, rights, _, _ = self.sock.recvmsg(self.reader.wanted(), RIGHTS_BYTES, flags | socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data, rights = b"", []
+        if not data:
+            self.ended = True
+            return
+        for _, _, fds in rights:
+            self.fds.extend(array("i", fds))
+        for frame in self.reader.frames(data):
+            message = frame[1]
+            if message[0] == "segments":
+                _, new, spares = message
+                self.mappings.learn(new, self.fds[: len(new)])
+                del self.fds[: len(new)]
+                self.mappings.spares.extend(spares)
+            else:
+                self.frames.append(frame)
 
 
 class _Alone:
@@ -228,7 +265,7 @@ class _Alone:
                 return False
             token, message, blobs = frame
             if message[0] == "job":
-                jobs.deliver(token, unpack_job(message, blobs))
+                jobs.deliver(token, unpack_job(message, blobs, self.line.mappings))
             elif message[0] == "grant":
                 jobs.grant(token, message[1], message[2])
             else:
@@ -258,7 +295,7 @@ class _Shared:
             token, message, blobs = frame
             if message[0] == "job":
                 self.line.given()
-                self.executor.deliver(token, unpack_job(message, blobs))
+                self.executor.deliver(token, unpack_job(message, blobs, self.line.mappings))
             elif message[0] == "grant":
                 self.executor.grant(token, message[1], message[2])
             else:

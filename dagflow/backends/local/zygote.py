@@ -15,12 +15,18 @@ import importlib
 import marshal
 import os
 import select
-import signal
-import socket
 import struct
 import sys
 
 from dagflow.backends.local.worker import work
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+else:  # the same functions, without the enums and selectors that come with them
+    import _signal as signal
+    import _socket as socket
 
 _MESSAGE = struct.Struct("<I")
 PR_SET_PDEATHSIG = 1

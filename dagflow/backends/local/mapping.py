@@ -1,0 +1,120 @@
+"""A worker's side of the memory segments (see `dagflow.backends.local.segments`): reading, writing, letting go."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagflow.work.block import Part
+
+
+POPULATE_WRITE = 23
+"""``MADV_POPULATE_WRITE``, which `mmap` does not name."""
+
+
+class Hold:
+    """One delivery of a segment: lives as long as the payload, or any view of what was mapped for it."""
+
+    __slots__ = ("ended", "number")
+
+    def __init__(self, number: int, ended: list[int]) -> None:
+        self.number, self.ended = number, ended
+
+    def __del__(self) -> None:
+        self.ended.append(self.number)
+
+
+class _Private(mmap.mmap):
+    """A mapping of this process's own: what is written to it is nobody else's. Holds its delivery."""
+
+    hold: Hold
+
+
+class Delivered:
+    """A payload in a segment, as delivered."""
+
+    __slots__ = ("fd", "hold", "size")
+
+    def __init__(self, fd: int, size: int, hold: Hold) -> None:
+        self.fd, self.size, self.hold = fd, size, hold
+
+    def contents(self) -> memoryview:
+        """A private mapping: pages are shared until they are written to."""
+        memory = _Private(self.fd, self.size, access=mmap.ACCESS_COPY)
+        memory.hold = self.hold
+        return memoryview(memory)
+
+
+class Written:
+    """A payload that was written into a spare."""
+
+    __slots__ = ("number", "size")
+
+    def __init__(self, number: int, size: int) -> None:
+        self.number, self.size = number, size
+
+    def contents(self) -> bytearray:
+        """Never asked for: it is on its way to the driver."""
+        raise AssertionError("a worker does not read what it has written")
+
+
+class Mappings:
+    """The segments that a worker has been told of. ``more`` looks whether the driver has sent spares meanwhile."""
+
+    def __init__(self, more: Callable[[], None] | None = None) -> None:
+        self.fds: dict[int, int] = {}
+        self.spares: list[int] = []
+        self.ended: list[int] = []
+        self.more = more
+        self._memory: dict[int, mmap.mmap] = {}
+
+    def learn(self, numbers: list[int], fds: list[int]) -> None:
+        """Descriptors of segments that are new here."""
+        for number, fd in zip(numbers, fds, strict=True):
+            self.fds[number] = fd
+
+    def delivered(self, number: int, size: int) -> Delivered:
+        """A payload that came with a job."""
+        return Delivered(self.fds[number], size, Hold(number, self.ended))
+
+    def let_go(self) -> list[int]:
+        """The deliveries of which there are no views any more, since the last call."""
+        if not self.ended:
+            return self.ended
+        found = list(self.ended)
+        del self.ended[: len(found)]
+        return found
+
+    def store(self, parts: list[Part], size: int) -> Written | None:
+        """Write a block into a spare; None where there is none."""
+        if not self.spares and self.more is not None:
+            self.more()
+        try:
+            number = self.spares.pop(0)
+        except IndexError:
+            return None
+        memory = self._memory.get(number)
+        if memory is None or len(memory) < size:
+            memory = self._memory[number] = self._mapped(self.fds[number], size)
+        with memoryview(memory) as view:
+            at = 0
+            for part in parts:
+                view[at : at + len(part)] = part
+                at += len(part)
+        return Written(number, size)
+
+    def _mapped(self, fd: int, size: int) -> mmap.mmap:
+        room = os.fstat(fd).st_size
+        if room < size:
+            room = 1 << max(16, (size - 1).bit_length())
+            os.ftruncate(fd, room)
+        memory = mmap.mmap(fd, room)
+        try:
+            memory.madvise(POPULATE_WRITE, 0, size)  # all page faults at once: a third of what they cost one by one
+        except (OSError, ValueError):
+            pass  # Linux before 5.14
+        return memory

@@ -1,0 +1,255 @@
+"""The driver's memory segments: large payloads lie in them, and only their numbers travel.
+
+The driver makes a segment (a memfd: no name, gone with the last process that has it), counts who needs it, and
+uses it again, since fresh memory costs more in page faults than copying does. At any time a segment is
+
+* free; or
+* a worker's to write its next large answer into (a *spare*: the worker is given some ahead, so that it never
+  waits for one, and falls back to the socket when it has none); or
+* in use: it holds a payload, and is free again when that payload is (its last reference in the driver: queued,
+  leased, held by a Merger, not yet read) *and* every worker that it was delivered to has let go of it.
+
+Why a function may keep an array: a worker maps what it is given privately (`dagflow.backends.local.mapping`). What
+the function writes, only it sees, so a retry, another branch, or a Merger finds the payload as it was; and the worker
+lets go only when the last view of the mapping is gone, however long the function keeps it. So nobody writes into a
+segment that anybody still reads. A worker that died reads no more: all it had is taken back. The driver itself
+copies what it opens, so that what the user gets is memory of their own and outlives the run.
+
+Bounds: so many segments, so many bytes. When they are all in use, the oldest payloads are fetched into the
+driver's heap; what finds no segment travels by the socket as small payloads do.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Final
+from weakref import ref
+
+from dagflow.work.values import Sealed
+
+if TYPE_CHECKING:
+    from dagflow.work.block import Part
+
+SEGMENTS_MOST: Final = 64
+"""Each costs a file descriptor here and in each worker that has seen it."""
+BYTES_MOST: Final = 256 << 20
+SPARES_LEAST: Final = 2
+SPARES_MOST: Final = 8
+
+
+class Segment:
+    """One memfd, and who has it."""
+
+    __slots__ = ("delivered", "fd", "kept", "memory", "number", "payload", "room", "writer")
+
+    def __init__(self, number: int, fd: int) -> None:
+        self.number, self.fd = number, fd
+        self.room = 0
+        """How large it is; pages that were never written take nothing."""
+        self.memory: mmap.mmap | None = None
+        self.writer: int | None = None
+        self.kept = False
+        """Whether a payload in the driver lies in it: ``payload``, if it can still be found."""
+        self.payload: ref[Sealed] | None = None
+        self.delivered: dict[int, int] = {}
+        """How many deliveries each worker has not let go of."""
+
+    def mapped(self, size: int) -> mmap.mmap:
+        """Its memory, as this process sees it."""
+        if size > self.room:
+            self.room = _rounded(size)
+            os.ftruncate(self.fd, self.room)
+        if self.memory is None or len(self.memory) < size:
+            self.memory = mmap.mmap(self.fd, self.room)
+        return self.memory
+
+
+class Kept:
+    """Where a payload lies, as long as the driver has it."""
+
+    __slots__ = ("ended", "segment", "size")
+
+    def __init__(self, segment: Segment, size: int, ended: deque[int]) -> None:
+        self.segment, self.size, self.ended = segment, size, ended
+
+    def contents(self) -> bytearray:
+        """A copy."""
+        with memoryview(self.segment.mapped(self.size)) as view:
+            return bytearray(view[: self.size])
+
+    def __del__(self) -> None:
+        self.ended.append(self.segment.number)  # from any thread; the ring takes note when it next looks
+
+
+class Segments:
+    """All segments of one pool of workers."""
+
+    def __init__(self) -> None:
+        self.all: dict[int, Segment] = {}
+        self.free: list[Segment] = []
+        self.ended: deque[int] = deque()
+        self.spares: dict[int, set[int]] = {}
+        self.known: dict[int, set[int]] = {}
+        """By worker: the segments whose descriptors it has."""
+        self.appetite: dict[int, int] = {}
+        self._numbers = 0
+
+    # -- for the driver's own values --------------------------------------------------------------------
+
+    def store(self, parts: list[Part], size: int) -> Kept | None:
+        """Put a block into a segment; None where there is none to have."""
+        segment = self._take(size)
+        if segment is None:
+            return None
+        with memoryview(segment.mapped(size)) as view:
+            at = 0
+            for part in parts:
+                view[at : at + len(part)] = part
+                at += len(part)
+        segment.kept = True
+        return Kept(segment, size, self.ended)
+
+    # -- deliveries -------------------------------------------------------------------------------------
+
+    def deliver(self, worker: int, number: int) -> int | None:
+        """A payload goes to a worker; the descriptor to send along, if it does not have it yet."""
+        segment = self.all[number]
+        segment.delivered[worker] = segment.delivered.get(worker, 0) + 1
+        return self._introduce(worker, segment)
+
+    def let_go(self, worker: int, numbers: list[int]) -> None:
+        """A worker has no more views of these deliveries."""
+        for number in numbers:
+            segment = self.all.get(number)
+            if segment is None or not segment.delivered.get(worker):
+                continue
+            segment.delivered[worker] -= 1
+            if not segment.delivered[worker]:
+                del segment.delivered[worker]
+            self._settle(segment)
+
+    def lost(self, worker: int) -> None:
+        """A worker is gone, and reads and writes no more."""
+        for number in self.spares.pop(worker, ()):
+            segment = self.all[number]
+            segment.writer = None
+            self._settle(segment)
+        self.known.pop(worker, None)
+        self.appetite.pop(worker, None)
+        for segment in list(self.all.values()):
+            if segment.delivered.pop(worker, None) is not None:
+                self._settle(segment)
+
+    # -- answers ------------------------------------------------------------------------------------------
+
+    def arrived(self, worker: int, number: int, size: int, count: int) -> Sealed:
+        """A worker has written a payload into one of its spares. Raises `ValueError` if it was not its to write."""
+        if number not in self.spares.get(worker, ()):
+            raise ValueError(f"segment {number} is none of worker {worker}'s")
+        segment = self.all[number]
+        actual = os.fstat(segment.fd).st_size
+        if size > actual:
+            raise ValueError(f"segment {number} is smaller than said")
+        segment.room = actual
+        self.spares[worker].discard(number)
+        segment.writer, segment.kept = None, True
+        payload = Sealed(b"", count, Kept(segment, size, self.ended))
+        segment.payload = ref(payload)
+        return payload
+
+    def wants(self, worker: int, large: int) -> None:
+        """A worker's answer had so many large payloads: keep spares for about two more such answers with it."""
+        wanted = min(SPARES_MOST, max(SPARES_LEAST, 2 * large))
+        self.appetite[worker] = max(wanted, self.appetite.get(worker, 0) * 3 // 4)
+
+    def supply(self, worker: int, size: int) -> tuple[list[int], list[int], list[int]]:
+        """Spares that a worker gets now, for payloads of about ``size`` bytes; which are new to it; descriptors."""
+        spares: list[int] = []
+        new: list[int] = []
+        fds: list[int] = []
+        mine = self.spares.setdefault(worker, set())
+        while len(mine) < self.appetite.get(worker, 0):
+            segment = self._take(size)
+            if segment is None:
+                break
+            segment.writer = worker
+            mine.add(segment.number)
+            spares.append(segment.number)
+            fd = self._introduce(worker, segment)
+            if fd is not None:
+                new.append(segment.number)
+                fds.append(fd)
+        return spares, new, fds
+
+    def _introduce(self, worker: int, segment: Segment) -> int | None:
+        known = self.known.setdefault(worker, set())
+        if segment.number in known:
+            return None
+        known.add(segment.number)
+        return segment.fd
+
+    # -- which are free -------------------------------------------------------------------------------------
+
+    def _take(self, size: int) -> Segment | None:
+        self.collect()
+        if self.free:
+            # The one that was used last, as it may be in a cache still; but rather one that is large enough.
+            at = next((i for i in range(len(self.free) - 1, -1, -1) if self.free[i].room >= size), -1)
+            return self.free.pop(at)
+        total = sum(segment.room for segment in self.all.values())
+        if len(self.all) < SEGMENTS_MOST and total + size <= BYTES_MOST:
+            return self._make()
+        return self._evict()
+
+    def _make(self) -> Segment | None:
+        try:
+            fd = os.memfd_create("dagflow", os.MFD_CLOEXEC)
+        except OSError:  # no more descriptors: the socket does
+            return None
+        self._numbers += 1
+        segment = self.all[self._numbers] = Segment(self._numbers, fd)
+        return segment
+
+    def _evict(self) -> Segment | None:
+        """Fetch the oldest payload that no worker is at into the heap, for its segment."""
+        for segment in self.all.values():
+            if not segment.kept or segment.delivered or segment.payload is None:
+                continue
+            payload = segment.payload()
+            if payload is not None:
+                payload.detach()
+                del payload
+                self.collect()
+                if self.free:
+                    self.all[segment.number] = self.all.pop(segment.number)  # the youngest now
+                    return self.free.pop()
+        return None
+
+    def collect(self) -> None:
+        """Take note of payloads that have ended."""
+        while self.ended:
+            segment = self.all.get(self.ended.popleft())
+            if segment is not None:
+                segment.kept, segment.payload = False, None
+                self._settle(segment)
+
+    def _settle(self, segment: Segment) -> None:
+        if not segment.kept and not segment.delivered and segment.writer is None:
+            self.free.append(segment)
+
+    def close(self) -> None:
+        """Fetch what is still in use, and give all memory back."""
+        for segment in self.all.values():
+            payload = segment.payload() if segment.payload is not None else None
+            if payload is not None:
+                payload.detach()
+            os.close(segment.fd)  # what is mapped stays so while another thread is just reading it
+        self.all.clear()
+        self.free.clear()
+
+
+def _rounded(size: int) -> int:
+    """A power of two: a segment that has grown once rarely has to grow again."""
+    return 1 << max(16, (size - 1).bit_length())

@@ -1,0 +1,278 @@
+"""Large values travel by shared memory: each reader has its own, a kept view stays as it was, nothing is left."""
+
+import os
+import signal
+
+import pytest
+
+import dagflow as df
+from dagflow.backends.local import segments
+
+pytestmark = pytest.mark.timeout(60)
+SIZE = 300_000
+
+
+class Block:
+    """A large value whose buffer travels apart from its pickle, like an array; reads and writes in place."""
+
+    def __init__(self, buffer, number):
+        self.view = memoryview(buffer)
+        self.number = number
+
+    @classmethod
+    def made(cls, number, size=SIZE):
+        return cls(bytearray([number % 251]) * size, number)
+
+    def __reduce_ex__(self, protocol):
+        import pickle
+
+        return Block, (pickle.PickleBuffer(self.view), self.number)
+
+    def right(self, plus=0):
+        """Whether every byte is what the number says."""
+        return self.view[:] == bytes([(self.number + plus) % 251]) * len(self.view)
+
+
+def copy(block):
+    assert block.right()
+    return Block.made(block.number, len(block.view))
+
+
+def same(block):
+    assert block.right()
+    return block
+
+
+def made(number):
+    return Block.made(number)
+
+
+def overwrite(block):
+    """Changes its input in place; sees it as the node before has left it, in each attempt and each branch."""
+    assert block.right()
+    block.view[:] = bytes([(block.number + 1) % 251]) * len(block.view)
+    return block
+
+
+kept = []
+
+
+def keep(block):
+    """Keeps every third block for ever, and sees that those it has are still as they were."""
+    assert all(old.right() for old in kept)
+    if block.number % 3 == 0:
+        kept.append(block)
+    return Block.made(block.number)
+
+
+def chain(*functions):
+    graph = df.Graph(df.TaskManager(functions[0]))
+    for function in functions[1:]:
+        graph = graph >> df.TaskManager(function)
+    return graph
+
+
+def test_a_chain_gives_what_it_was_given_and_the_results_are_the_users_own():
+    blocks = [Block.made(i) for i in range(60)]
+    result = chain(copy, same, copy).run(blocks)
+    values = result.values
+    assert [v.number for v in values] == list(range(60))
+    assert all(v.right() for v in values)
+    values[0].view[:] = bytes(SIZE)
+    assert values[1].right()
+    assert result.values[0].right()
+
+
+def test_values_of_a_stream_outlive_it():
+    values = [out.value for out in chain(made, copy).stream(range(200))]
+    assert sorted(v.number for v in values) == list(range(200))
+    assert all(v.right() for v in values)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_large_bytes(kind):
+    result = chain(bytes.swapcase if kind is bytes else bytearray.swapcase, len).run(
+        [kind(b"ab") * n for n in (1, SIZE)]
+    )
+    assert result.values == [2, 2 * SIZE]
+
+
+def test_a_function_that_keeps_its_input_keeps_it_as_it_was():
+    result = chain(made, keep, copy).run(range(150))
+    assert not result.get_error_dict()
+    assert all(v.right() for v in result.values)
+
+
+def test_a_retry_gets_the_value_as_it_was_not_as_the_first_attempt_left_it(tmp_path):
+    def once(block):
+        overwrite(block)
+        mark = tmp_path / str(block.number)
+        if not mark.exists():
+            mark.touch()
+            raise ConnectionError
+        return block
+
+    graph = df.TaskManager(made) >> df.TaskManager(once, retry_delay=0.001)
+    result = graph.run(range(20))
+    assert not result.get_error_dict()
+    assert all(v.right(plus=1) for v in result.values)
+    assert result.counts["once"].retried == 20
+
+
+def test_each_branch_has_its_own():
+    graph = df.TaskManager(made) >> [df.TaskManager(overwrite), df.TaskManager(same, name="other")] >> df.Merger(list)
+    for first, second in graph.run(range(30)).values:
+        assert first.right(plus=1)
+        assert second.right()
+
+
+def test_a_task_whose_worker_is_killed_gets_its_value_again(tmp_path):
+    def killed(block):
+        overwrite(block)
+        mark = tmp_path / str(block.number)
+        if block.number % 7 == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block
+
+    result = (df.TaskManager(made) >> df.TaskManager(killed, "process", worker_limit=2) >> df.TaskManager(len_of)).run(
+        range(30)
+    )
+    assert not result.get_error_dict()
+    assert result.values == [SIZE] * 30
+
+
+def len_of(block):
+    assert block.right(plus=1)
+    return len(block.view)
+
+
+def parts(number):
+    for i in range(number):
+        yield Block.made(i)
+
+
+def total(blocks):
+    assert all(block.right() for block in blocks)
+    return sum(block.number for block in blocks)
+
+
+def test_children_and_members():
+    graph = df.Splitter(parts) >> df.TaskManager(copy) >> df.Merger(total)
+    assert graph.run([5, 0, 40]).values == [10, 0, 780]
+
+
+def joined(state, block):
+    assert block.right()
+    return Block.made(state.number + block.number)
+
+
+def test_states_of_a_fold():
+    graph = df.TaskManager(made) >> df.Merger(lambda b: b.number, of="run", fold=(joined, Block.made(0)))
+    assert graph.run(range(40)).values == [780]
+
+
+@pytest.mark.parametrize("mode", ["thread", "async"])
+def test_workers_with_many_tasks_at_once(mode):
+    async def later(block):
+        return copy(block)
+
+    node = df.TaskManager(copy, "thread", worker_limit=4) if mode == "thread" else df.TaskManager(later, "async")
+    values = (df.TaskManager(made) >> node).run(range(60)).values
+    assert [v.number for v in values] == list(range(60))
+    assert all(v.right() for v in values)
+
+
+@pytest.mark.parametrize("bound", ["SEGMENTS_MOST", "BYTES_MOST"])
+def test_more_held_than_there_are_segments(bound, monkeypatch):
+    monkeypatch.setattr(segments, bound, 5 if bound == "SEGMENTS_MOST" else 4 * 2**19)
+    graph = df.TaskManager(made) >> df.TaskManager(copy) >> df.Merger(total, of="run")
+    assert graph.run(range(100)).values == [4950]
+    assert all(v.right() for v in chain(made, copy).run(range(100)).values)
+
+
+def test_without_descriptors_the_socket_does(monkeypatch):
+    create = os.memfd_create
+
+    def none_left(name, flags=0):
+        if segments_wanted[0]:
+            raise OSError(24, "Too many open files")
+        return create(name, flags)
+
+    segments_wanted = [False]
+    make = segments.Segments._make
+
+    def refused(self):
+        segments_wanted[0] = True
+        try:
+            return make(self)
+        finally:
+            segments_wanted[0] = False
+
+    monkeypatch.setattr(os, "memfd_create", none_left)
+    monkeypatch.setattr(segments.Segments, "_make", refused)
+    assert all(v.right() for v in chain(made, copy).run([*range(40)]).values)
+
+
+def test_values_that_cannot_travel_fail_alone_beside_large_ones():
+    def give(number):
+        return Block.made(number) if number % 2 else open(os.devnull)
+
+    result = chain(give, copy).run(range(6))
+    assert sorted(result.get_error_dict()) == [0, 2, 4]
+    assert [v.number for v in result.values] == [1, 3, 5]
+
+
+class TestAccounts:
+    """Who has a segment, and when it is free again."""
+
+    def given(self, worker=1, size=100):
+        pool = segments.Segments()
+        pool.wants(worker, 1)
+        spares, new, fds = pool.supply(worker, size)
+        assert len(spares) == len(new) == len(fds) == 2
+        os.ftruncate(fds[0], size)
+        return pool, spares
+
+    def test_a_payload_keeps_its_segment_until_driver_and_workers_are_done(self):
+        pool, (number, _) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        assert pool.deliver(2, number) is not None
+        assert pool.deliver(3, number) is not None
+        assert pool.deliver(2, number) is None  # it has the descriptor
+        del payload
+        for worker, left in ((2, True), (3, True), (2, False)):
+            pool.collect()
+            assert not pool.free
+            pool.let_go(worker, [number])
+            assert bool(pool.free) is not left
+        pool.close()
+
+    def test_a_dead_worker_has_nothing(self):
+        pool, (number, spare) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        pool.deliver(2, number)
+        pool.lost(1)
+        assert [s.number for s in pool.free] == [spare]
+        pool.lost(2)
+        del payload
+        pool.collect()
+        assert {s.number for s in pool.free} == {number, spare}
+        pool.let_go(2, [number])
+        assert len(pool.free) == 2
+        pool.close()
+
+    def test_a_worker_writes_into_its_own_only(self):
+        pool, (number, _) = self.given()
+        with pytest.raises(ValueError, match="none of worker 2's"):
+            pool.arrived(2, number, 100, 1)
+        with pytest.raises(ValueError, match="smaller"):
+            pool.arrived(1, number, 101, 1)
+        pool.close()
+
+    def test_what_is_unread_at_the_end_is_kept(self):
+        pool, (number, _) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        pool.close()
+        assert payload.data == bytes(100)
+        assert payload.place is None
