@@ -91,7 +91,7 @@ def run(
         trace: remember what happened to each task (`RunResult.trace`), or to a fraction of them, always the same.
         max_in_flight: tasks queued and running at once; default: as many as keep the workers busy.
         max_bytes: what their values may take, a number of bytes or a text such as ``"500MB"``.
-        logger: a `TaskLogger`, or any observer; None writes no file.
+        logger: a `TaskLogger`, or any observer (`dagflow.observe.metrics`), or a list of them; None writes no file.
 
     Raises:
         GraphError: the graph is wrong. RunFailed: see ``fail_fast``. BackendError: workers cannot start.
@@ -357,6 +357,7 @@ class _Live:
         self.tracer = Tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
         for program in programs:
             program.traced = sample is not None
+        observers = _observers(graph, show_progress, logger) + ([self.tracer] if self.tracer is not None else [])
         if max_in_flight is not None and (isinstance(max_in_flight, bool) or max_in_flight < 1):
             raise ValueError(f"max_in_flight must be a whole number of at least 1, not {max_in_flight!r}")
         scheduler = Scheduler(
@@ -373,10 +374,10 @@ class _Live:
         self.ring = Ring(
             plan,
             programs,
-            _backend(backend),
+            _backend(backend),  # holds a pipe from here on, so whatever can be refused has been
             source,
             scheduler,
-            observers=Bus([*_observers(graph, show_progress, logger), *([self.tracer] if self.tracer else [])]),
+            observers=Bus(observers),
             keep=self.collector.source.add,
             facts=self._facts,
         )
@@ -640,11 +641,11 @@ def _observers(graph: Graph, show_progress: bool, logger: Any) -> list[Observer]
 
         texts = {graph.names[n]: n.progress_desc or graph.names[n] for n in graph.nodes}
         observers.append(Progress(texts, None if show_progress else shown))
-    if logger is not None:
+    for observer in logger if isinstance(logger, (list, tuple)) else [] if logger is None else [logger]:
         for method in ("opened", "facts", "tick", "closed"):
-            if not callable(getattr(logger, method, None)):
-                raise TypeError(f"logger must be a TaskLogger or an observer, not {type(logger).__name__}")
-        observers.append(logger)
+            if not callable(getattr(observer, method, None)):
+                raise TypeError(f"logger must be a TaskLogger or an observer, not {type(observer).__name__}")
+        observers.append(observer)
     return observers
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from math import ceil
-from time import process_time, thread_time
 from typing import TYPE_CHECKING, Final
 
 from dagflow.protocols import Load
+from dagflow.work.usage import OwnUsage, Usage
 
 if TYPE_CHECKING:
     from dagflow.core.inbox import Inbox
@@ -40,18 +40,17 @@ class Meter:
     began: float
     nodes: list[NodeLoad] = field(default_factory=list)
     last: float = 0.0
-    given_at: float | None = None
-    leased_at: float | None = None
     source: float = 0.0
     consumer: float = 0.0
     retries: float = 0.0
     in_flight: float = 0.0
     paused: float = 0.0
+    starting: float = 0.0
     ring: float = 0.0
     driver: float = 0.0
     cores: int = 1
-    _ring: float = 0.0
-    _driver: float = 0.0
+    _ring: OwnUsage | None = None
+    _driver: Usage | None = None
 
     def __post_init__(self) -> None:
         self.nodes = [NodeLoad() for _ in self.scheduler.nodes]
@@ -60,18 +59,13 @@ class Meter:
 
     def start(self) -> None:
         """The ring begins to turn, in this thread."""
-        self._ring, self._driver = thread_time(), process_time()
+        self._ring, self._driver = OwnUsage(), Usage(threads=True)
 
     def tick(self) -> None:
-        """Read the processor clocks of the ring's thread and of the driver."""
-        self.ring, self.driver = thread_time() - self._ring, process_time() - self._driver
-
-    def first(self, now: float) -> None:
-        """See whether the first tasks have come, and the first worker has one; until both are so."""
-        if self.given_at is None and self.scheduler.admitted:
-            self.given_at = now
-        if self.scheduler.leases:
-            self.leased_at = now
+        """See what the ring's thread and the driver's process have used of the processors, or lacked."""
+        if self._ring is not None and self._driver is not None:
+            self.ring = self._ring.so_far()
+            self.driver += sum(self._driver.since())
 
     def sample(self, now: float) -> None:
         """Count the time since the last sample to whatever the scheduler waits for."""
@@ -84,14 +78,15 @@ class Meter:
             load.queued += span * node.queued
             if node.queued >= node.capacity():
                 load.full += span
-            if node.queue and node.plan.rate_limit is not None and node.allowance < 1 and _idle(node):
+            if node.queue and _held_by_rate(node, now):
                 load.throttled += span
-        if self.given_at is not None and self.leased_at is None:
-            return  # its workers are starting
+        if any(node.queue and _has_nobody_yet(node) for node in run.nodes):
+            self.starting += span
+            return
         room = run.sink_room
         if room is not None and (run.unread >= room * SINK_FULL or run.unread_bytes > run.max_bytes // 2):
             self.consumer += span
-        elif run.pulling and (self.given_at is None or self._starved()):
+        elif run.pulling and self._starved():
             self.source += span
         elif run.max_in_flight is not None and run.source_open and run.in_flight >= run.max_in_flight:
             self.in_flight += span
@@ -103,12 +98,10 @@ class Meter:
         entries = [self.scheduler.nodes[target] for target in self.scheduler.plan.source.targets]
         return any(not node.queued and (_idle(node) or node.merge is not None) for node in entries)
 
-    def load(self, now: float) -> Load:
+    def load(self) -> Load:
         """What has been measured so far."""
-        given = self.given_at if self.given_at is not None else now
-        leased = self.leased_at if self.leased_at is not None else now
         return Load(
-            starting=max(0.0, leased - given),
+            starting=self.starting,
             source=self.source,
             consumer=self.consumer,
             retries=self.retries,
@@ -122,6 +115,19 @@ class Meter:
 
 def _idle(node: Inbox) -> bool:
     return node.leased < node.slots * node.lanes
+
+
+def _has_nobody_yet(node: Inbox) -> bool:
+    """Whether all its workers are still starting."""
+    return bool(node.workers) and not any(worker.ready for worker in node.workers.values())
+
+
+def _held_by_rate(node: Inbox, now: float) -> bool:
+    """Whether its rate limit let it begin nothing until ``now``, whether or not its workers could have."""
+    rate = node.plan.rate_limit
+    if rate is None or node.allowed_at is None or node.allowance >= 1:
+        return False
+    return _idle(node) or node.allowance + (now - node.allowed_at) * rate < 1
 
 
 def cores() -> int:

@@ -120,7 +120,7 @@ class Ring:
             elapsed=now - self.began,
             late_answers=scheduler.late_answers,
             crashes=scheduler.crashes,
-            load=self.meter.load(now),
+            load=self.meter.load(),
         )
 
     # -- the ring's own thread ------------------------------------------------------------------------
@@ -183,8 +183,6 @@ class Ring:
                 break
             events = []
         now = self.clock()
-        if self.meter.leased_at is None:
-            self.meter.first(now)
         if now >= self.next_tick or self.scheduler.finished:
             self.meter.tick()
             self.next_tick = now + TICK_SECONDS

@@ -113,7 +113,7 @@ def _part(node: NodePlan, now: NodeSnapshot, load: Load, span: float, *, own: bo
         own=own,
         queued=now.queued_mean,
         full=now.full,
-        throttled=now.throttled / span,
+        throttled=now.throttled / span if node.rate_limit is not None else 0.0,
         rate=node.rate_limit,
     )
 

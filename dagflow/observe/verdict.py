@@ -92,7 +92,7 @@ def _of_others(case: Case, parts: list[Part], busiest: Part) -> Words | None:
     held = max(parts, key=lambda part: part.throttled)
     causes = {
         _consumer: case.consumer,
-        _rate: held.throttled,
+        _rate: held.throttled if held.rate else 0.0,
         _retries: case.retries,
         _source: case.source,
         _in_flight: case.in_flight * (1 - _share(busiest, case)),

@@ -387,3 +387,31 @@ def test_importing_loads_neither_loguru_nor_tqdm():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_router_drops_is_logged_once(tmp_path):
+    """It was told as succeeded too, once."""
+    from dagflow import DROP, Graph, Router
+
+    graph = Graph(Router(lambda n: n % 2, name="odd") >> {1: str, 0: DROP})
+    graph.run(range(4), "thread", logger=TaskLogger(tmp_path, format="{message}"))
+    odd = sorted(line for line in lines_in(tmp_path) if line.startswith("odd"))
+    assert odd == ["odd #0 dropped: 0", "odd #1 succeeded: 1", "odd #2 dropped: 2", "odd #3 succeeded: 3"]
+
+
+def test_a_task_that_killed_its_worker_is_logged(tmp_path):
+    import os
+
+    from dagflow import Graph, TaskManager
+
+    def once(x):
+        if x == 1 and not os.path.exists(tmp_path / "died"):
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), 9)
+        return x
+
+    Graph(TaskManager(once)).run(range(3), "process", logger=TaskLogger(tmp_path / "logs", format="{message}"))
+    told = [line for line in lines_in(tmp_path / "logs") if " #1 " in line]
+    assert len(told) == 2
+    assert re.match(r"once #1 retried \(attempt 1, again in 0.00 s\): WorkerDied: was killed by SIGKILL", told[0])
+    assert told[1] == "once #1 succeeded: 1"

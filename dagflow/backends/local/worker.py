@@ -14,7 +14,6 @@ from collections import deque
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
-from dagflow.backends.local.usage import Usage
 from dagflow.backends.local.wire import Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
@@ -24,6 +23,7 @@ from dagflow.work.page import ANSWERED, TOKEN
 from dagflow.work.program import Program
 from dagflow.work.sequential import Sequential
 from dagflow.work.threads import Threads
+from dagflow.work.usage import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
         line.send(pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
         return 1
     os.dup2(stderr_fd, 2)
+    line.usage.since()  # what it took to get here is no task's
     line.send(pack(0, ("up", os.getpid()), []))
     try:
         asked = host.serve(inbox)
