@@ -39,9 +39,9 @@ SECONDS: Final = 0.25
 SHARE_MOST: Final = 0.1
 """How much of the time refreshing may take: the view of a large graph comes less often."""
 
-# As wide as any text that will stand there, within reason: so the picture keeps still while the numbers grow.
-_WIDEST: Final = Laid(("9,999,999 done, 100% busy", "9,999 waiting, 999 running"), "9,999 failed", 1.0)
-_MOST: Final = 9_999_999
+_ROOM: Final = 99_999
+"""Room is left for numbers up to this, and, when they have grown beyond, for ten times as many, and so on: so the
+picture keeps still while the run goes on."""
 
 
 class LiveView:
@@ -66,6 +66,7 @@ class LiveView:
         self._graph, self._plan, self._now, self._stop = graph, plan, now, stop
         self._blocks = blocks
         self._layout: Layout | None = None
+        self._room = _ROOM
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="dagflow view", daemon=True)
         self._output: Any = None
@@ -92,18 +93,24 @@ class LiveView:
         drawn = picture(self._graph, overlay_of(self._plan, now, busy))
         if last:
             return {"text/html": image(drawn, render(drawn)) + nodes_table(now, busy), "text/plain": to_text(drawn)}
-        if self._layout is None:
-            self._layout = self._still()
         hint = " (interrupt the kernel to stop)" if self._blocks and self._button is None else ""
-        svg = render(dataclasses.replace(drawn, caption=""), self._layout)
+        svg = render(dataclasses.replace(drawn, caption=""), self._still(now))
+        svg = svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
         html = f"<p><b>{xml(drawn.caption)}</b>{hint}</p>{svg}{nodes_table(now, busy)}"
         return {"text/html": html, "text/plain": drawn.caption}
 
-    def _still(self) -> Layout:
+    def _still(self, now: Snapshot) -> Layout:
         """A layout with room for what the numbers will become."""
-        names = self._graph.names.values()
-        counts = dict.fromkeys(overlay_of(self._plan, *self._now()).counts, _MOST)
-        return lay_out(picture(self._graph, Overlay(dict.fromkeys(names, _WIDEST), counts)))
+        most = max((count for node in now.nodes for count in (node.received, *node.sent)), default=0)
+        if self._layout is None or most > self._room:
+            while most > self._room:
+                self._room = 10 * self._room + 9
+            room = f"{self._room:,}"
+            widest = Laid((f"{room} done, 100% busy", f"{room} waiting, 99 running"), f"{room} failed", 1.0)
+            nodes = dict.fromkeys(self._graph.names.values(), widest)
+            counts = dict.fromkeys(overlay_of(self._plan, *self._now()).counts, self._room)
+            self._layout = lay_out(picture(self._graph, Overlay(nodes, counts)))
+        return self._layout
 
     def _follow(self) -> None:
         wait = SECONDS

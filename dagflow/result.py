@@ -206,6 +206,12 @@ class RunResult(Pictured):
     """The outcome of a run: one `Outcome` a source task, in source order; values, errors, counts, summary.
 
     Its pictures (`to_svg`, `draw` and the like) are the graph's with the counts of the run laid over.
+
+    >>> result = Graph(TaskManager(lambda n: 12 // n, name="divide")).run([3, 0], backend="serial")
+    >>> result[3], result.statuses()
+    (4, {'done': 1, 'failed': 1})
+    >>> result.get_error_dict()
+    {0: ZeroDivisionError('integer division or modulo by zero')}
     """
 
     def __init__(

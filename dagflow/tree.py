@@ -22,6 +22,11 @@ class TaskTree:
 
     ``tree_mode="serial"`` runs in this process, each stage by its own execution mode; ``"process"`` gives each
     stage worker processes of its own, and each result goes on to the next stage at once.
+
+    >>> tree = TaskTree([TaskManager(str.strip), TaskManager(len)], logger=None)
+    >>> tree.start_tree([" a ", "bc"])
+    >>> tree.get_final_result_dict()
+    {' a ': 1, 'bc': 2}
     """
 
     def __init__(

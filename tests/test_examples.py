@@ -12,6 +12,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 SHOWN = {
     "class_worker": ["240 60"],
+    "crawler": [
+        "broken link /nowhere: HTTP/1.0 404 Not Found",
+        "48",
+        "asked for once though linked to often: 52 times",
+    ],
     "diamond": [
         "1 done ['6 words, 4 different ones']",
         "2 done ['12 words, 4 different ones']",
@@ -50,6 +55,7 @@ SHOWN = {
         "4 done order 4 charged at attempt 1",
     ],
     "tasktree": ["{1: 4, 2: 6, 3: 8, 4: 10}"],
+    "word_count": ["email: True, self is frequent: True", "json: True, self is frequent: True"],
     "windows": ["window 1: 0.2", "window 4: 1.7"],
 }
 

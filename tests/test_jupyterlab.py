@@ -81,10 +81,14 @@ class Lab:
         environment = {**os.environ, **{name: str(folder / "home" / place) for name, place in places.items()}}
         (folder / "home").mkdir()
         (folder / "work").mkdir()
-        # Every cell is in the page, also those that are out of sight.
-        settings = folder / "home" / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
-        settings.mkdir(parents=True)
-        (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+        # Every cell is in the page, also those that are out of sight; and nobody asks for news.
+        settings = folder / "home" / "config" / "lab" / "user-settings" / "@jupyterlab"
+        for name, wanted in {
+            "notebook-extension/tracker": '{"windowingMode": "none"}',
+            "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+        }.items():
+            (settings / name).parent.mkdir(parents=True)
+            (settings / f"{name}.jupyterlab-settings").write_text(wanted)
         self.log = open(folder / "log", "w")  # noqa: SIM115 - closed when the server has ended
         options = {
             "ip": "127.0.0.1",
@@ -94,8 +98,6 @@ class Lab:
         }
         options |= {
             "ServerApp.root_dir": folder / "work",
-            "LabApp.news_url": None,
-            "LabApp.check_for_updates_class": NEVER,
         }
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
         command += [f"--{name}={value}" for name, value in options.items()]
@@ -176,9 +178,6 @@ class Lab:
 
     def colours(self, place: Any) -> dict[str, int]:
         return dict(self.browser.execute_async_script(COLOURS, place))
-
-
-NEVER = "jupyterlab.handlers.announcements.NeverCheckForUpdate"
 
 
 def free_port() -> int:

@@ -41,7 +41,7 @@ def starts(drawn: Layered, spans: list[tuple[float, float]]) -> list[int]:
     total = spans[-1][1] - spans[0][0]
     if total <= WIDEST:
         return [0]
-    wide = min(_ROW, 1.1 * total / -(-total // _ROW))
+    ideal = total / -(-total // _ROW)
     count = len(spans)
     cost = [_cut_cost(drawn, column) for column in range(count)]
     best = [0.0] + [_TOO_WIDE * (count + 2)] * count
@@ -49,9 +49,9 @@ def starts(drawn: Layered, spans: list[tuple[float, float]]) -> list[int]:
     for end in range(1, count + 1):
         for start in range(end - 1, -1, -1):
             width = spans[end - 1][1] - spans[start][0]
-            if width > wide and start < end - 1:
+            if width > _ROW and start < end - 1:
                 break
-            ragged = _RAGGED * ((wide - width) / wide) ** 2 if width <= wide else 0.0
+            ragged = _RAGGED * ((width - ideal) / ideal) ** 2
             so_far = best[start] + ragged + (cost[start - 1] if start else 0.0)
             if so_far < best[end]:
                 best[end], came[end] = so_far, start

@@ -182,10 +182,14 @@ class _Row:
     dx: float = 0.0
     dy: float = 0.0
 
-    def piece(self, rect: Rect) -> Rect | None:
-        """The part of ``rect`` that is in this row, moved with it."""
+    def cut(self, rect: Rect) -> Rect | None:
+        """What this row's sides leave of ``rect``."""
         x, right = max(rect.x, self.left), min(rect.right, self.right)
-        return Rect(x + self.dx, rect.y + self.dy, right - x, rect.height) if x < right else None
+        return Rect(x, rect.y, right - x, rect.height) if x < right else None
+
+    def moved(self, rect: Rect) -> Rect:
+        """``rect`` where it went with this row."""
+        return Rect(rect.x + self.dx, rect.y + self.dy, rect.width, rect.height)
 
 
 class _Folded:
@@ -195,7 +199,12 @@ class _Folded:
         self, picture: Picture, drawn: Layered, rects: list[Rect], boxes: list[Rect | None], spans: list[Span]
     ) -> None:
         self.drawn, self.spans = drawn, spans
-        self.rows = _rows(folds.starts(drawn, spans), rects, drawn, boxes, spans)
+        self.rows = _rows(folds.starts(drawn, spans), spans, boxes)
+        self.pieces = [_pieces(picture, drawn, rects, boxes, row) for row in self.rows]
+        for row, pieces in zip(self.rows, self.pieces, strict=True):
+            slots = (s for column in drawn.columns[row.first : row.last + 1] for s in column)
+            inside = [*(rects[s] for s in slots if drawn.slots[s].fence is None), *pieces.values()]
+            row.top, row.bottom = min(r.y for r in inside), max(r.bottom for r in inside)
         self.row_of = [number for number, row in enumerate(self.rows) for _ in range(row.first, row.last + 1)]
         self.styles = [edge.dashed for edge in picture.edges]
         self.keys = self._crossing()
@@ -240,8 +249,12 @@ class _Folded:
 
     def moved(self, slot: int, rect: Rect) -> Rect:
         """``rect``, which belongs to ``slot``, where it went."""
-        row = self.rows[self.row(slot)]
-        return Rect(rect.x + row.dx, rect.y + row.dy, rect.width, rect.height)
+        return self.rows[self.row(slot)].moved(rect)
+
+    def box(self, number: int) -> tuple[Rect, ...]:
+        """The pieces of a box, one a row."""
+        found = zip(self.rows, self.pieces, strict=True)
+        return tuple(row.moved(pieces[number]) for row, pieces in found if number in pieces)
 
     def stretch(self, slot: int, left: float, right: float) -> Stretch:
         """A level stretch at the height of ``slot``."""
@@ -249,9 +262,7 @@ class _Folded:
         return left + row.dx, right + row.dx, self.middles[slot] + row.dy
 
 
-def _rows(
-    starts: list[int], rects: list[Rect], drawn: Layered, boxes: list[Rect | None], spans: list[Span]
-) -> list[_Row]:
+def _rows(starts: list[int], spans: list[Span], boxes: list[Rect | None]) -> list[_Row]:
     rows = []
     for first, after in pairwise([*starts, len(spans)]):
         # Half of the gap on either side of a cut goes to each of the two rows.
@@ -261,12 +272,28 @@ def _rows(
             left = min([left, *(box.x for box in boxes if box is not None)])
         if after == len(spans):
             right = max([right, *(box.right for box in boxes if box is not None)])
-        row = _Row(first, after - 1, left, right, 0.0, 0.0)
-        inside = [rects[s] for column in drawn.columns[first:after] for s in column]
-        inside += [piece for box in boxes if box is not None and (piece := row.piece(box)) is not None]
-        row.top, row.bottom = min(r.y for r in inside), max(r.bottom for r in inside)
-        rows.append(row)
+        rows.append(_Row(first, after - 1, left, right, 0.0, 0.0))
     return rows
+
+
+def _pieces(
+    picture: Picture, drawn: Layered, rects: list[Rect], boxes: list[Rect | None], row: _Row
+) -> dict[int, Rect]:
+    """What of each box is in a row: only as high as what it holds there, if it goes on in other rows."""
+    pieces: dict[int, Rect] = {}
+    for number in reversed(range(len(boxes))):
+        box = boxes[number]
+        piece = None if box is None else row.cut(box)
+        if box is None or piece is None:
+            continue
+        inside = [r for inner, r in pieces.items() if picture.boxes[inner].parent == number]
+        for column in drawn.columns[row.first : row.last + 1]:
+            inside += [rects[s] for s in column if number in drawn.slots[s].boxes and drawn.slots[s].fence is None]
+        if inside and piece.width < box.width:
+            around = _around(inside).grown(_BOX_PAD)
+            piece = Rect(piece.x, around.y, piece.width, around.height)
+        pieces[number] = piece
+    return pieces
 
 
 # -- all together ----------------------------------------------------------------------------------------
@@ -283,13 +310,12 @@ def _framed(
     if not rects:
         return Layout(2 * MARGIN, 2 * MARGIN, (), (), ())
     folded = _Folded(picture, drawn, rects, boxes, spans)
-    pieces = [[] if box is None else [row.piece(box) for row in folded.rows] for box in boxes]
     return Layout(
         folded.width,
         folded.height,
         tuple(folded.moved(s, rects[s]) for s in range(len(picture.nodes))),
         tuple(_routes(folded, drawn, rects)),
-        tuple(tuple(piece for piece in each if piece is not None) for each in pieces),
+        tuple(folded.box(number) for number in range(len(boxes))),
         len(folded.rows),
     )
 

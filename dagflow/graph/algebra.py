@@ -59,7 +59,14 @@ class Edge:
 
 
 class Graph:
-    """A graph of nodes. Make one with ``>>``; ``Graph(x, name=...)`` lifts and names anything that ``>>`` takes."""
+    """A graph of nodes. Make one with ``>>``; ``Graph(x, name=...)`` lifts and names anything that ``>>`` takes.
+
+    >>> graph = TaskManager(str.split) >> len
+    >>> graph.run(["to be or not to be"], backend="serial").values
+    [6]
+    >>> print(graph.to_text())
+    split → len
+    """
 
     def __init__(self, what: Any, *, name: str | None = None) -> None:
         given = what if isinstance(what, Graph) else None if isinstance(what, Node) else lift(what)

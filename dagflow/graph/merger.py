@@ -26,6 +26,11 @@ class Merger(Node):
 
     ``func`` gets a list in lineage order: children by index, branches in the order written; or the branches
     as separate arguments if it takes exactly that many.
+
+    >>> looks = [TaskManager(len), TaskManager(str.title)]
+    >>> graph = TaskManager(str.strip) >> looks >> Merger(lambda length, title: (title, length), name="both")
+    >>> graph.run([" to be ", "or not"], backend="serial").values
+    [('To Be', 5), ('Or Not', 6)]
     """
 
     kind: ClassVar[str] = "merge"

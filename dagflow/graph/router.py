@@ -44,6 +44,11 @@ class Router(Node):
     A table ``{label: predicate}`` stands for the function that gives the first label whose predicate holds.
     ``default`` is the label (or `DROP`) for tasks whose label has no branch; without it they fail with
     `UnroutedError`. An empty list of labels, or `DROP`, drops the task.
+
+    >>> size = Router(lambda word: "long" if len(word) > 3 else "short", name="size")
+    >>> graph = size >> {"long": TaskManager(str.upper), "short": DROP}
+    >>> graph.run(["join", "or", "split"], backend="serial").values
+    ['JOIN', 'SPLIT']
     """
 
     kind: ClassVar[str] = "route"

@@ -19,6 +19,10 @@ class Splitter(Node, Generic[In, Out]):
     Without ``func`` the task itself is the iterable. Children of a generator flow on while it still runs,
     and it is held back when they are not taken. A retried or crashed split goes on after the last child
     that was accepted, so ``func`` should give the same children in the same order again.
+
+    >>> graph = Splitter(range, name="numbers") >> TaskManager(str) >> Merger(" ".join, name="line")
+    >>> graph.run([3, 5, 0], backend="serial").values
+    ['0 1 2', '0 1 2 3 4', '']
     """
 
     kind: ClassVar[str] = "split"
