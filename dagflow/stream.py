@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dagflow.draw.faces import Pictured
 from dagflow.observe.export import export
-from dagflow.observe.verdict import verdict
+from dagflow.observe.verdict import busy, verdict
 from dagflow.result import task_key
 from dagflow.sink import StreamItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
+    from dagflow.busy import Busy
     from dagflow.draw.model import Picture
     from dagflow.observe.case import Case
     from dagflow.observe.trace import Trace
@@ -55,6 +56,10 @@ class Watched(Pictured):
     def explain(self) -> str:
         """The verdict on the run so far, as `RunResult.explain` gives it."""
         return verdict(self._live.case())
+
+    def busy(self) -> Busy:
+        """How busy the nodes have been so far, as `RunResult.busy`."""
+        return busy(self._live.case())
 
     @property
     def traces(self) -> Traces:
