@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import dagflow as df
 from dagflow import Merger, Splitter, TaskManager
-from dagflow.busy import limiting
 from dagflow.meter import cores
 from dagflow.observe.case import Case, Part, case_of_traces
 from dagflow.observe.verdict import verdict
@@ -73,7 +72,7 @@ def test_a_slow_serial_node(backend):
     )
     assert then.startswith('With 3 workers instead of 1 (execution_mode="thread")') or "2 workers" in then
     assert "then 'half' limits it." in then and 1.7 < gain(then) < 3.6
-    assert limiting(result.snapshot).name == "slow", "the picture marks the same one"
+    assert result.snapshot.nodes[result.busy().limits].name == "slow", "the picture marks the same one"
 
 
 @pytest.mark.parametrize("backend", ABREAST)
@@ -135,7 +134,6 @@ def test_a_slow_consumer(backend, monkeypatch):
             time.sleep(0.002)
     first, *_ = stream.explain().splitlines()
     assert re.match(r"the consumer of the outputs limits the run: (100|[6-9]\d)% of the time they waited for it", first)
-    assert limiting(stream.snapshot()) is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
