@@ -1,4 +1,4 @@
-"""The command ``dagflow``: demo, run, draw.
+"""The command ``dagflow``: demo, run, draw, trace, explain.
 
 stdout is for results; all that is said about them goes to stderr. Exit codes: 0 all done, 1 some tasks
 failed, 2 wrong use (one line says what), 3 the world (workers, files), 70 a bug of dagflow's, 130 interrupted.
@@ -133,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
     run.add_argument("--progress", action="store_true", help="a bar per node on stderr")
     run.add_argument("--draw", metavar="F", help="draw the graph with the counts of the run laid over, by suffix")
+    run.add_argument("--trace", metavar="F", help="write what happened to each task: .jsonl, or .json for Perfetto")
     run.add_argument("--json", action="store_true", help="the summary on stderr as one JSON object")
     run.set_defaults(command=_run)
 
@@ -141,6 +142,30 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("-o", "--output", metavar="F", help="by suffix: .svg .png .pdf .dot .mmd .txt (default: Mermaid)")
     draw.add_argument("--json", action="store_true", help="nodes, edges and scopes as one JSON object on stdout")
     draw.set_defaults(command=_draw)
+
+    trace = _command(
+        commands,
+        "trace",
+        "show what happened to tasks, from a file that 'dagflow run --trace' or export_trace() wrote",
+        "dagflow trace run.jsonl 42",
+    )
+    trace.add_argument("file", metavar="FILE.jsonl", help="the exported traces")
+    trace.add_argument("what", metavar="TASK|ID", nargs="?", help="a task, or its trace id (default: the first tasks)")
+    trace.add_argument("--failed", action="store_true", help="only tasks that failed")
+    trace.add_argument("--json", action="store_true", help="a JSON object a line for each of them")
+    trace.set_defaults(command=_trace)
+
+    explain = _command(
+        commands,
+        "explain",
+        "say what limits a run: one that has written its traces, or one that is made now",
+        "dagflow explain flow.py:graph --input tasks.jsonl",
+    )
+    explain.add_argument("run", metavar="FILE.jsonl|MODULE:GRAPH", help="exported traces, or a graph to run")
+    explain.add_argument("--input", metavar="FILE|-|MODULE:ITERABLE", help="where the graph's tasks come from")
+    explain.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
+    explain.add_argument("--json", action="store_true", help="one JSON object")
+    explain.set_defaults(command=_explain)
     return parser
 
 
@@ -187,12 +212,19 @@ def _known_picture(path: str) -> None:
 def _run(given: argparse.Namespace) -> int:
     if given.draw is not None:
         _known_picture(given.draw)
+    if given.trace is not None:
+        from dagflow.observe.export import check_place, known_suffix
+
+        if not known_suffix(given.trace):
+            raise UsageError(f"cannot tell from {given.trace!r} what to write: end it in .jsonl or .json (Perfetto)")
+        check_place(given.trace)
     graph = graph_named(given.graph)
     tasks = tasks_named(given.input)
     out = sys.stdout if given.out == "-" else open(given.out, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     try:
         try:
-            result: RunResult = graph.run(tasks, given.backend, show_progress=given.progress)
+            traced = given.trace is not None
+            result: RunResult = graph.run(tasks, given.backend, show_progress=given.progress, trace=traced)
         except BaseException as error:
             # Interrupted, or the input broke: what had ended by then has ended all the same.
             so_far = getattr(error, "result", None)
@@ -221,7 +253,70 @@ def _report(result: RunResult, out: Any, given: argparse.Namespace) -> int:
     print(_json(_summary(result), sys.stderr) if given.json else result.summary(), file=sys.stderr)
     if given.draw is not None:
         result.draw(given.draw)
+    if given.trace is not None:
+        result.export_trace(given.trace)
     return FAILED if result.get_error_dict() else DONE
+
+
+TRACES_SHOWN: Final = 20
+"""So many tasks are shown where none is asked for."""
+
+
+def _trace(given: argparse.Namespace) -> int:
+    from dagflow.observe.reading import traces_in
+
+    try:
+        found = traces_in(given.file, given.what)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {given.file}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if given.what is not None and not found:
+        raise UsageError(f"{given.file} tells of no task {given.what}, and of no trace id that reads so")
+    found = [trace for trace in found if trace.status == "failed" or not given.failed]
+    shown = found if given.json or given.what is not None else found[:TRACES_SHOWN]
+    for trace in shown:
+        _print(trace.to_json() if given.json else str(trace))
+    if len(shown) < len(found):
+        _say(f"{len(found) - len(shown):,} more tasks are in {given.file}: name one, or use --failed or --json", DONE)
+    return DONE
+
+
+def _explain(given: argparse.Namespace) -> int:
+    if given.run.endswith(".jsonl") or (":" not in given.run and os.path.exists(given.run)):
+        return _explain_file(given)
+    if given.input is None:
+        raise UsageError(f"{given.run} is to be run: say with --input where its tasks come from")
+    result: RunResult = graph_named(given.run).run(tasks_named(given.input), given.backend)
+    _print(_json(_summary(result), sys.stdout) if given.json else result.explain())
+    return FAILED if result.get_error_dict() else DONE
+
+
+def _explain_file(given: argparse.Namespace) -> int:
+    from dagflow.observe.reading import case_in
+    from dagflow.observe.verdict import verdict
+
+    try:
+        case, part = case_in(given.run)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {given.run}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    text = verdict(case)
+    if part < 0.95:
+        text += f"\nThis is told from traces of {part:.1%} of the source tasks."
+    _print(_json({"explain": text}, sys.stdout) if given.json else text)
+    return DONE
+
+
+def _print(text: str) -> None:
+    """A text to stdout; lines of trees are drawn in ASCII where it knows no others."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = text.translate(str.maketrans("├└│─", "|`|-"))
+        text = text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
+    print(text)
 
 
 def _summary(result: RunResult) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
+from operator import sub
 from typing import TYPE_CHECKING
 
 from dagflow.observe.text import NAME_MOST, clean
 
 if TYPE_CHECKING:
     from dagflow.graph.plan import NodePlan, Plan
-    from dagflow.observe.trace import Hop, Trace
+    from dagflow.observe.trace import Trace
     from dagflow.protocols import Load, NodeSnapshot, Snapshot
 
 WAITING_MOST = 0.5
@@ -119,34 +121,67 @@ def _part(node: NodePlan, now: NodeSnapshot, load: Load, span: float, *, own: bo
 
 
 def case_of_traces(traces: Iterable[Trace], fraction: float = 1.0) -> Case:
-    """What traces alone tell of a run, where they are of ``fraction`` of its source tasks.
-
-    Of source, consumer and machine they tell nothing. A node's width is as much as was seen to run at once.
-    """
-    by_node: dict[str, list[Hop]] = {}
+    """What traces alone tell of a run, where they are of ``fraction`` of its source tasks."""
+    seen = Seen()
     for family in traces:
         for trace in family.walk():
             for hop in trace.hops:
-                by_node.setdefault(hop.node, []).append(hop)
-    if not by_node:
-        return Case((), 0.0)
-    hops = [hop for here in by_node.values() for hop in here]
-    span = max(max(h.end for h in hops) - min(h.start for h in hops), 1e-9)
-    return Case(tuple(_seen(name, here, span, fraction) for name, here in by_node.items()), span)
+                seen.add(hop.node, hop.worker, hop.queued, hop.start, hop.end)
+    return seen.case(fraction)
 
 
-def _seen(name: str, hops: list[Hop], span: float, fraction: float) -> Part:
-    work, waited = sum(hop.ran for hop in hops) / fraction, sum(hop.waited for hop in hops) / fraction
-    width = max(_at_once(hops), len({hop.worker for hop in hops}), ceil(work / span))
-    # Little's law: what waits on average is what was waited in all, by the time.
-    return Part(name, "", width, round(len(hops) / fraction), work, function=work, queued=waited / span)
+class Seen:
+    """Hops, and what they tell of a run: how much its nodes worked, and how much of it at once.
+
+    Of source, consumer and machine they tell nothing. A node's width is as much as was seen to run at once.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, _SeenNode] = {}
+
+    def add(self, node: str, worker: int | None, queued: float, start: float, end: float) -> None:
+        """One hop."""
+        here = self.nodes.get(node)
+        if here is None:
+            here = self.nodes[node] = _SeenNode()
+        here.workers.add(worker)
+        here.queued.append(queued)
+        here.starts.append(start)
+        here.ends.append(max(start, end))
+
+    def case(self, fraction: float = 1.0) -> Case:
+        """What they tell, where they are of ``fraction`` of the source tasks."""
+        if not self.nodes:
+            return Case((), 0.0)
+        nodes = self.nodes.values()
+        first = min(min(node.starts) for node in nodes)
+        span = max(max(max(node.ends) for node in nodes) - first, 1e-9)
+        return Case(tuple(node.part(name, first, span, fraction) for name, node in self.nodes.items()), span)
 
 
-def _at_once(hops: list[Hop]) -> int:
-    """The most of the hops that ran at any moment."""
-    steps = [(moment, step) for h in hops if h.end > h.start for moment, step in ((h.start, 1), (h.end, -1))]
-    most = now = 0
-    for _, step in sorted(steps):
-        now += step
-        most = max(most, now)
-    return most
+class _SeenNode:
+    """One node's hops, as columns."""
+
+    def __init__(self) -> None:
+        self.workers: set[int | None] = set()
+        self.queued, self.starts, self.ends = array("d"), array("d"), array("d")
+
+    def part(self, name: str, first: float, span: float, fraction: float) -> Part:
+        work = sum(map(sub, self.ends, self.starts)) / fraction
+        width = max(1, self._at_once(), len(self.workers), ceil(work / span))
+        # Little's law: what waits on average is what was waited in all, by the time. What was waited before anybody
+        # worked was waited for workers to start.
+        waited = sum(max(0.0, start - max(came, first)) for came, start in zip(self.queued, self.starts, strict=True))
+        queued = waited / fraction / span
+        tasks = round(len(self.starts) / fraction)
+        return Part(clean(name, NAME_MOST), "", width, tasks, work, function=work, queued=queued)
+
+    def _at_once(self) -> int:
+        """The most that ran at any moment."""
+        ends = sorted(self.ends)
+        most = over = 0
+        for running, start in enumerate(sorted(self.starts), 1):
+            while ends[over] <= start and over < running - 1:
+                over += 1
+            most = max(most, running - over)
+        return most

@@ -36,6 +36,14 @@ def known_suffix(path: str) -> bool:
     return path.lower().endswith((".jsonl", ".json"))
 
 
+def check_place(path: str) -> None:
+    """Raise `OSError` if nothing can be written there: better now than after the run."""
+    part = f"{path}.part"
+    with open(part, "w", encoding="utf-8"):
+        pass
+    os.unlink(part)
+
+
 def _writer(path: str) -> Callable[[Iterable[Trace], IO[str]], None]:
     if not known_suffix(path):
         raise ValueError(
