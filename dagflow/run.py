@@ -30,8 +30,10 @@ TICK_SECONDS: Final = 0.1
 class Ring:
     """One run, from its first turn to its last. ``keep`` sees the source's tasks, ``facts`` what was decided.
 
-    `turn` is called again and again by one thread; `stop`, `pause`, `consumed` by any.
+    `turn` is called again and again by one thread; `ask`, `snapshot` by any.
     """
+
+    tick_seconds = TICK_SECONDS
 
     def __init__(
         self,
@@ -185,7 +187,7 @@ class Ring:
         now = self.clock()
         if now >= self.next_tick or self.scheduler.finished:
             self.meter.tick()
-            self.next_tick = now + TICK_SECONDS
+            self.next_tick = now + self.tick_seconds
             self.observers.tick(self.snapshot())
         if not self.scheduler.finished:
             self._check_stuck()

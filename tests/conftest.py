@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -50,11 +49,6 @@ def in_use_elsewhere(names):
     return used
 
 
-def temporary_files():
-    """What lies in the directory for temporary files and has dagflow's name on it."""
-    return {name for name in os.listdir(tempfile.gettempdir()) if "dagflow" in name.lower()}
-
-
 def children():
     return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} | set(
         psutil.Process().children(recursive=False)
@@ -65,7 +59,7 @@ def children():
 def nothing_is_left(request):
     gc.collect()
     processes, files, memory, threads = children(), descriptors(), shared_memory(), set(threading.enumerate())
-    temporary, handlers = temporary_files(), {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     failed = getattr(request.node, "failed_call", False)
     _, alive = psutil.wait_procs(children() - processes, timeout=2)
@@ -86,7 +80,6 @@ def nothing_is_left(request):
     segments -= in_use_elsewhere(segments)
     segments &= shared_memory()
     assert not segments, f"shared memory left: {segments}"
-    assert temporary_files() <= temporary, f"temporary files left: {temporary_files() - temporary}"
     changed = {number for number in SIGNALS if signal.getsignal(number) != handlers[number]}
     assert not changed, f"signal handlers left: {changed}"
 

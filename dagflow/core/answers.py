@@ -24,7 +24,7 @@ class Answers(Splits):
 
     def _answered(self, answer: ev.Answer) -> None:
         lease = self.leases.get(answer.token)
-        if lease is None:
+        if lease is None or (lease.ended is not None and _was_heard(lease, lease.ended, answer)):
             self.late_answers += 1
             return
         node = self.nodes[lease.node]
@@ -263,3 +263,15 @@ class Answers(Splits):
         self.in_flight -= lease.left
         self.workers[lease.worker].load -= lease.left
         lease.left = 0
+
+
+def _was_heard(lease: Lease, ended: set[int], answer: ev.Answer) -> bool:
+    """Whether a part of a lease's answer has come before: it counts once, however often it is delivered."""
+    told = {p for p, _, _ in answer.failures}.union(answer.ended or (), answer.dropped)
+    if not ended.isdisjoint(told):
+        return True
+    return any(
+        start < lease.children.get(position, 0)
+        for produced in answer.outputs
+        for position, start, _ in produced.children or ()
+    )

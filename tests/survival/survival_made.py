@@ -33,7 +33,8 @@ def say(*words):
 class Driver:
     """A script that runs in a process of its own, with a mark on it and on all that it starts.
 
-    ``with Driver(tmp_path, script) as driver``: on leaving, nothing that carries the mark may be alive.
+    ``with Driver(tmp_path, script) as driver``: on leaving, nothing that carries the mark may be alive, and nothing
+    may lie in its directory for temporary files.
     """
 
     def __init__(self, place: Path, script: str, *, terminal: int | None = None, limit: float = 30.0, **options):
@@ -42,7 +43,15 @@ class Driver:
         path = place / "driver.py"
         path.write_text(PRELUDE + textwrap.dedent(script))
         name, value = self.mark.split("=")
-        environment = {**os.environ, name: value, "DAGFLOW_TEST_PLACE": str(place), "PYTHONWARNINGS": "error"}
+        self.temporary = place / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        environment = {
+            **os.environ,
+            name: value,
+            "DAGFLOW_TEST_PLACE": str(place),
+            "PYTHONWARNINGS": "error",
+            "TMPDIR": str(self.temporary),
+        }
         self.errors = open(place / "stderr", "w+b")  # noqa: SIM115 - closed in __exit__
         self.process = subprocess.Popen(
             [sys.executable, str(path)],
@@ -130,6 +139,7 @@ class Driver:
         self.errors.close()
         if kind is None:
             assert not left, f"left alive: {left}"
+            assert not os.listdir(self.temporary), "temporary files left"
 
 
 class Terminal(Driver):
