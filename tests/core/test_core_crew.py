@@ -494,6 +494,13 @@ class TestLateAnswers:
         play.tell(done(job), done(job))
         assert (play.core.late_answers, play.outputs) == (1, ["x"])
 
+    def test_of_a_part_that_was_heard(self):
+        play = leased("x", "y", mode="thread", width=2)
+        job = play.job("a")
+        some = part(job, {0: "x"})
+        play.tell(some, some, part(job, {1: "y"}, last=True))
+        assert (play.core.late_answers, play.outputs) == (1, ["x", "y"])
+
 
 class TestGivingBack:
     """What a backend could not deliver comes back without having been run."""

@@ -88,10 +88,19 @@ class TestChildren:
 
     def test_a_child_that_was_accepted_is_not_taken_again(self):
         play = splitting()
+        play.tell(children(play.job("s"), "x0", "x1", last=False))
+        play.tell(failed(play.job("s"), "x2", start=2))
+        play.tell(wait=1.0)
+        with pytest.raises(InvariantBroken, match="splitter 's' sent child 1 of a task of which 3 were accepted"):
+            play.tell(children(play.job("s"), "x1", start=1))
+
+    def test_children_that_come_twice_count_once(self):
+        play = splitting()
         job = play.job("s")
-        play.tell(children(job, "x0", "x1", last=False))
-        with pytest.raises(InvariantBroken, match="splitter 's' sent child 1 of a task of which 2 were accepted"):
-            play.tell(children(job, "x1", start=1))
+        for _ in range(2):
+            play.tell(children(job, "x0", "x1", last=False))
+        assert play.core.late_answers == 1
+        assert play.core.leases[job.token].children == {0: 2}
 
 
 class TestGoingOn:
