@@ -18,6 +18,11 @@ hypothesis.settings.load_profile("dagflow")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What is started in the background, as a CI may be, ignores Ctrl-C, and so would every process that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def descriptors():
     found = {}
     for name in os.listdir("/proc/self/fd"):
