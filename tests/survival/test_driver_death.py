@@ -20,7 +20,8 @@ WORK = {
     "busy": "while True: pass",
     "asleep": "time.sleep(600)",
     "in c code": "re.match(r'(a+)+$', 'a' * 64 + 'b')",
-    "deaf": "[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 3, 10, 12, 15)]; time.sleep(600)",
+    "deaf": "threading.current_thread() is threading.main_thread() and "
+    "[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 3, 10, 12, 15)]; time.sleep(600)",
     "with children": "subprocess.run(['sleep', '600'])",
     "with a forked child": "os.fork(); time.sleep(600)",
     "stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
