@@ -19,7 +19,6 @@ import os
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from dagflow.errors import BackendError
@@ -216,7 +215,10 @@ def main(backend: str, most: int, picture: str | None, out: TextIO, *, as_json: 
         report = {
             "packages": [counts._asdict() for counts in counted],
             "failures": [failure._asdict() for failure in refused],
-            "counts": {name: asdict(counts) for name, counts in result.counts.items()},
+            "counts": {
+                name: {field: getattr(counts, field) for field in counts.__match_args__}
+                for name, counts in result.counts.items()
+            },
             "picture": picture,
         }
         out.write(json.dumps(report) + "\n")
