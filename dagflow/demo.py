@@ -19,7 +19,6 @@ import os
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from dagflow.errors import BackendError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 MODULES = "(modules)"
 """The name under which the modules that stand in no package are counted."""
 
+_FATES = ("received", "succeeded", "failed", "dropped", "retried", "duplicates")
 _FOREIGN = frozenset(("__pycache__", "site-packages", "dist-packages"))
 _COMPILED = (".pyc", ".so", ".pyd", ".dll", ".a")
 _TESTS = frozenset(("test", "tests", "idle_test"))
@@ -216,7 +216,9 @@ def main(backend: str, most: int, picture: str | None, out: TextIO, *, as_json: 
         report = {
             "packages": [counts._asdict() for counts in counted],
             "failures": [failure._asdict() for failure in refused],
-            "counts": {name: asdict(counts) for name, counts in result.counts.items()},
+            "counts": {
+                name: {what: getattr(counts, what) for what in _FATES} for name, counts in result.counts.items()
+            },
             "picture": picture,
         }
         out.write(json.dumps(report) + "\n")
