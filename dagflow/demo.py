@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MODULES = "(modules)"
 """The name under which the modules that stand in no package are counted."""
 
+_FATES = ("received", "succeeded", "failed", "dropped", "retried", "duplicates")
 _FOREIGN = frozenset(("__pycache__", "site-packages", "dist-packages"))
 _COMPILED = (".pyc", ".so", ".pyd", ".dll", ".a")
 _TESTS = frozenset(("test", "tests", "idle_test"))
@@ -216,8 +217,7 @@ def main(backend: str, most: int, picture: str | None, out: TextIO, *, as_json: 
             "packages": [counts._asdict() for counts in counted],
             "failures": [failure._asdict() for failure in refused],
             "counts": {
-                name: {field: getattr(counts, field) for field in counts.__match_args__}
-                for name, counts in result.counts.items()
+                name: {what: getattr(counts, what) for what in _FATES} for name, counts in result.counts.items()
             },
             "picture": picture,
         }

@@ -45,6 +45,16 @@ SAYS = {
         r"24 after \d\.\d s",
         r"TaskTimeout\(.source task 3 ran longer than the timeout of 0\.5 s",
     ),
+    "4_trace_and_explain.ipynb": (
+        r"\[0\.1-\d\] '.*/email/errors\.py'  failed",
+        r"0\.1-\d at longest_function attempt 1 in worker \d+",
+        r"error: ValueError: max\(\) arg is an empty sequence",
+        r"\('decoder\.py', \[\(1, 'retried'\), \(2, 'done'\)\]\)",
+        r"\{'email': \d+\} \{'done': 1\}",
+        r"\d+ of 60 tasks traced",
+        r"'look_up' limits the run: its one worker was busy \d\d% of the time",
+        r"\d\.\d s before, \d\.\d s now",
+    ),
 }
 
 
