@@ -7,13 +7,14 @@ Serial nodes have a thread each, thread nodes a pool, async nodes an event loop;
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dagflow.backends.local.pool import Pool
 from dagflow.backends.mailbox import Mailbox
 from dagflow.backends.serial import cannot_load
-from dagflow.core.events import Event, Running, WorkerUp
+from dagflow.core.events import Event, Running, WorkerLost, WorkerUp
 from dagflow.work.loop import Loop
 from dagflow.work.threads import Threads, one_thread
 
@@ -49,7 +50,8 @@ class ThreadBackend:
             self.pool.start(worker, node)
             return
         try:
-            self.here[worker] = _executor(worker, program, self.mailbox)
+            executor = self.here[worker] = _executor(worker, program, self.mailbox)
+            executor.fatal = lambda: self.mailbox.post(_broken(worker))
         except Exception as error:  # noqa: BLE001 - a class's __init__ may raise anything
             self.mailbox.post(cannot_load(worker, error))
             return
@@ -102,6 +104,12 @@ class ThreadBackend:
         if self.pool is not None:
             self.pool.close(kill=kill)
         self.mailbox.close()
+
+
+def _broken(worker: int) -> WorkerLost:
+    """An executor cannot go on: its tasks go to another one, as those of a dead process do."""
+    error = sys.exc_info()[1]
+    return WorkerLost(worker, f"broke down ({type(error).__name__}: {error})")
 
 
 def _executor(worker: int, program: Program, mailbox: Mailbox) -> Threads | Loop:

@@ -59,7 +59,8 @@ class Fold:
 
     def step(self) -> Envelope | None:
         """The next step to queue, if there is anything to do and none is queued or leased."""
-        if self.closing and self.queued is not None:
+        if self.closing and self.queued is not None and not self.pending:
+            # It is the last one, unless it was taken back from a dead worker and others have come while it was there.
             self._group().final = True
             self.queued.segments = self.segments  # known only now where several Mergers close the scope
         if self.leased or self.queued is not None or not (self.pending or self.closing):

@@ -106,14 +106,21 @@ class Threads(Sharing):
 
     def _add_slot(self) -> None:
         slot = _Slot(self)
-        with self.lock:
-            if self.closed:
-                return
-            self.slots.append(slot)
-            slot.thread.start()
-        if self.program.timeout is not None and self.watchdog is None:
-            self.watchdog = threading.Thread(target=self._watch, name=f"dagflow {self.program.name} clock", daemon=True)
-            self.watchdog.start()
+        try:
+            with self.lock:
+                if self.closed:
+                    return
+                slot.thread.start()
+                self.slots.append(slot)
+            if self.program.timeout is not None and self.watchdog is None:
+                name = f"dagflow {self.program.name} clock"
+                watchdog = threading.Thread(target=self._watch, name=name, daemon=True)
+                watchdog.start()
+                self.watchdog = watchdog
+        except RuntimeError:
+            # The system gives no more threads: too many of those that hang were abandoned. Others may go on.
+            if not self.slots or (self.program.timeout is not None and self.watchdog is None):
+                self.broke()
 
     def serve(self, slot: _Slot) -> None:
         """One thread's life."""

@@ -263,6 +263,20 @@ class TestFailing:
         play.tell(done(play.job("f"), "PQ"))
         assert (play.outputs, play.finish) == (["PQ"], "done")
 
+    def test_a_step_that_was_taken_back_is_not_the_last_where_others_wait(self):
+        play = folding("p", "q", "r")
+        job = play.job("a")
+        play.tell(part(job, {0: "p"}))
+        dead = play.job("f")
+        play.tell(part(job, {1: "q"}))
+        play.tell(ev.PauseAsked(True))
+        play.tell(ev.WorkerLost(dead.worker, "was killed", (0, 0)))
+        play.tell(part(job, {2: "r"}, last=True))
+        play.tell(ev.PauseAsked(False))
+        assert step(play.job("f")) == (None, ["p", "r"], False)
+        play.tell(states(play.job("f"), "PR"))
+        assert step(play.job("f")) == ("PR", ["q"], True)
+
     def test_members_join_a_step_that_was_taken_back(self):
         play = folding("p", "q")
         job = play.job("a")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from survival_made import failed, fates, holds
 
-from dagflow import Graph, Merger, Splitter, TaskManager, TaskTimeout
+from dagflow import Graph, Merger, Splitter, TaskManager, TaskTimeout, WorkerDied
 from dagflow.core import commands as do
 from dagflow.core import events as ev
 from dagflow.core.crew import HANDLING_SECONDS
@@ -140,6 +140,31 @@ def test_hung_threads_are_abandoned(mode, backend, tmp_path):
     assert failed(result) == [7, 17, 27, 37]
     assert {type(o.error) for o in result.outcomes if o.error} == {TaskTimeout}
     assert time.monotonic() - start < 15
+
+
+def test_no_more_threads_can_be_started(monkeypatch):
+    """So many hung threads were abandoned that the system gives no more: the run ends, and says what happened."""
+    release, started, plain = threading.Event(), [], threading.Thread.start
+
+    def start(thread):
+        if thread.name == "dagflow hangs":
+            if len(started) >= 4:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        plain(thread)
+
+    def hangs(x):
+        release.wait(30)
+        return x
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    result = Graph(TaskManager(hangs, "thread", 2, timeout=0.05, max_retries=0)).run(range(10), "thread")
+    release.set()
+    holds(result)
+    kinds = {type(o.error) for o in result.outcomes}
+    assert kinds == {TaskTimeout, WorkerDied}
+    [died, *_] = [o.error for o in result.outcomes if isinstance(o.error, WorkerDied)]
+    assert "broke down (RuntimeError: can't start new thread)" in str(died)
 
 
 def test_a_batch_that_hangs_fails_as_a_whole(tmp_path):

@@ -222,6 +222,18 @@ def test_the_driver_may_die_between_what_it_decided_and_its_being_done():
     assert died > 10
 
 
+def test_folds_of_dead_workers_miss_nobody():
+    """Members that come while a step is leased join it when it comes back, and not a step that never comes."""
+    graph = (
+        Splitter(lambda x: range(x, x + 6))
+        >> TaskManager(lambda x: x, "process", 2)
+        >> Merger(sorted, fold=(lambda members, member: [*members, member], []))
+    )
+    for seed in range(150):
+        result = Stage(graph, range(3), random.Random(seed).randrange, Faults(deaths=3)).run()
+        assert result.values == [list(range(x, x + 6)) for x in range(3)], seed
+
+
 def test_answers_of_dead_workers_change_nothing():
     """What a dead worker was about to say arrives all the same, sometimes: it is counted, and that is all."""
     late = 0
