@@ -42,29 +42,41 @@ _CODE = ("__reduce__", "__reduce_ex__", "__getattribute__", "__setattr__", "__ne
 _HOOKS = ("__setstate__", "__getstate__", "__getnewargs__", "__getnewargs_ex__", "__getattr__")
 
 
+_by_itself = operator.methodcaller("__reduce_ex__", PROTOCOL)
+
+
 class _Classes(dict[type, "Callable[[Any], Any]"]):
     """The pickler's table of reducers: classes that are harmless are in it, others are counted when met."""
 
     doubts = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.doubtful: dict[type, Callable[[Any], Any]] = {}
+
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        registered: Callable[[Any], Any] | None = copyreg.dispatch_table.get(kind)
-        if registered is None and _harmless(kind):
-            default = self[kind] = operator.methodcaller("__reduce_ex__", PROTOCOL)
-            return default
+        reducer = self.doubtful.get(kind)
+        if reducer is None:
+            reducer = copyreg.dispatch_table.get(kind, _by_itself)
+            if issubclass(kind, type):  # a class with a metaclass travels by its name
+                raise KeyError(kind)
+            if _trusted(kind) or (reducer is _by_itself and _harmless(kind)):
+                self[kind] = reducer
+                return reducer
+            self.doubtful[kind] = reducer
         self.doubts += 1  # another thread's doubts count too: that costs a reading too many, never one too few
-        if registered is None:
-            raise KeyError(kind)
-        return registered
+        return reducer
 
 
 _classes = _Classes()
 
 
+def _trusted(kind: type) -> bool:
+    return f"{kind.__module__}.{kind.__qualname__}" in _TRUSTED
+
+
 def _harmless(kind: type) -> bool:
     """Whether no code of a user's runs when an instance is read."""
-    if f"{kind.__module__}.{kind.__qualname__}" in _TRUSTED:
-        return True
     if any(base is not object and not base.__flags__ & _HEAP_TYPE for base in kind.__mro__):
         return False  # a class of a builtin's kind: its items are put in by its own methods
     if type(kind) is not type or any(getattr(kind, name) is not getattr(object, name) for name in _CODE):

@@ -17,11 +17,11 @@ MODES = ("serial", "thread", "process", "async")
 SCHEDULES = 10
 
 
-def made(seed):
-    """A small graph, its tasks, and what must come of them."""
+def made(seed, *, larger=False):
+    """A small graph, its tasks, and what must come of them. (Which graph a seed means must never change.)"""
     chance = random.Random(seed)
-    graph = random_graph(chance.randrange, modes=MODES, most_nodes=2 + chance.randrange(5))
-    tasks = [chance.randrange(1000) for _ in range(chance.randrange(7))]
+    graph = random_graph(chance.randrange, modes=MODES, most_nodes=1 + larger + chance.randrange(5))
+    tasks = [chance.randrange(1000) for _ in range(chance.randrange(6 + larger))]
     reference = Reference(graph, tasks)
     return graph, tasks, (reference.outcomes(), reference.counts)
 
@@ -38,9 +38,9 @@ def stage_of(seed, schedule, graph, tasks):
     return Stage(graph, tasks, choose, faults, check_every=16, **options)
 
 
-def go(seed, schedule):
+def go(seed, schedule, *, larger=False):
     """One schedule; what is wrong with it, or None."""
-    graph, tasks, expected = made(seed)
+    graph, tasks, expected = made(seed, larger=larger)
     return run_one(seed, schedule, graph, tasks, expected)
 
 
