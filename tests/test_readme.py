@@ -59,9 +59,18 @@ def links() -> list[tuple[str, str]]:
     return found
 
 
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are called in links to them: small letters, hyphens for blanks, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize(("page", "link"), links())
 def test_links_lead_somewhere(page: str, link: str) -> None:
-    assert ((ROOT / page).parent / link).exists()
+    name, _, anchor = link.partition("#")
+    target = (ROOT / page).parent / name if name else ROOT / page
+    assert target.exists()
+    assert not anchor or anchor in anchors(target)
 
 
 def test_every_example_is_in_the_gallery() -> None:
