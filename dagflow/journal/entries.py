@@ -18,7 +18,7 @@ A row is ``(graph version, [entry, ...])``. Every entry is a tuple that begins w
 ``node`` is the number of a node as it was then (see `dagflow.journal.versions`). A *seg* says who:
 ``(shape, prefix, start, stop)`` or ``(shape, prefix, [numbers])`` (see `dagflow.journal.places`); several of them
 count positions from 0. An *out* is ``(port, low, count, data, positions)``: values ``low`` to ``low + count`` of
-``data`` are those of the tasks at ``positions`` (None: of all); of a SPLIT it has, instead, the children:
+``data`` are those of the tasks at ``positions`` (see `positions_of`); of a SPLIT it has, instead, the children:
 ``[(position, first, count)]``. *data* is the sealed list itself if it is small, ``(blob, size, values)`` if it
 lies elsewhere, or None if it has been dropped. ``odd`` (None: nothing is) may say: ``d`` positions dropped, ``u``
 duplicates, ``a`` attempts before, ``c`` copies that a Router made by position, ``k`` deduplication keys, ``m``
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import itertools
 import marshal
+from collections.abc import Sequence
 from typing import Any, Final
 
 END: Final = 1
@@ -93,6 +94,14 @@ def numbers_of(seg: Seg) -> range | list[int]:
 def length_of(segs: tuple[Seg, ...] | list[Seg]) -> int:
     """How many tasks segs hold."""
     return sum(seg[3] - seg[2] if len(seg) == 4 else len(seg[2]) for seg in segs)
+
+
+def positions_of(out: Out) -> Sequence[int]:
+    """The positions whose values an out of an END has: kept as None (all), ``(from, to)``, or a list."""
+    positions = out[4]
+    if positions is None:
+        return range(out[2])
+    return range(*positions) if isinstance(positions, tuple) else positions
 
 
 def seg_part(seg: Seg, low: int, high: int) -> Seg:

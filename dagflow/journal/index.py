@@ -20,6 +20,7 @@ from dagflow.journal.entries import (
     Seg,
     length_of,
     numbers_of,
+    positions_of,
 )
 
 Who = tuple[int, int, tuple[int, ...]]
@@ -43,10 +44,8 @@ class Known:
         self.simple = not self.drops and not self.duplicates and len(outs) == 1 and outs[0][4] is None
         self.where: dict[int, list[tuple[int, int]]] = {}
         if not self.simple:
-            for at, (_, low, count, _, positions) in enumerate(outs):
-                if positions is None:
-                    positions = range(count)
-                for offset, position in enumerate(positions, low):
+            for at, out in enumerate(outs):
+                for offset, position in enumerate(positions_of(out), out[1]):
                     self.where.setdefault(position, []).append((at, offset))
 
     def values(self, position: int) -> Sequence[tuple[int, int]]:

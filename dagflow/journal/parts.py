@@ -18,6 +18,7 @@ from dagflow.journal.entries import (
     Seg,
     length_of,
     numbers_of,
+    positions_of,
     take_segs,
 )
 
@@ -57,11 +58,10 @@ def _end_part(entry: Entry, keep: list[int]) -> Entry:
     _, node, segs, outs, odd = entry
     place = {position: at for at, position in enumerate(keep)}
     kept: list[Out] = []
-    for port, low, count, data, positions in outs:
+    for out in outs:
+        port, low, _, data, _ = out
         pairs = [
-            (place[position], low + offset)
-            for offset, position in enumerate(range(count) if positions is None else positions)
-            if position in place
+            (place[position], low + offset) for offset, position in enumerate(positions_of(out)) if position in place
         ]
         kept.extend(_neighbours(port, data, pairs))
     return (END, node, take_segs(segs, keep), kept, _odd_part(odd, keep, place))
@@ -141,6 +141,17 @@ def join_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
+def ranges_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Rising numbers as ranges."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1] = (found[-1][0], number + 1)
+        else:
+            found.append((number, number + 1))
+    return found
+
+
 # -- many made one -----------------------------------------------------------------------------------------
 
 
@@ -156,24 +167,37 @@ def join_ends(ends: list[Entry]) -> Entry:
     ends = sorted(ends, key=_first)
     segs: list[Seg] = []
     outs: list[Out] = []
-    gone: dict[int, list[int]] = {}
+    gone: dict[int, list[tuple[int, int]]] = {}
     odd: dict[str, list[Any]] = {}
     at = 0
     for _, _, mine, given, odds in ends:
         count = length_of(mine)
-        for port, low, number, data, positions in given:
-            places = [at + p for p in (range(number) if positions is None else positions)]
-            if data is None:
-                gone.setdefault(port, []).extend(places)
+        for out in given:
+            port, low, number, data, positions = out
+            if isinstance(positions, list):
+                places: Any = [at + p for p in positions]
             else:
+                first = at + positions[0] if positions is not None else at
+                places = (first, first + number)
+            if data is not None:
                 outs.append((port, low, number, data, places))
+            elif isinstance(places, list):
+                gone.setdefault(port, []).extend(ranges_of(places))
+            else:
+                gone.setdefault(port, []).append(places)
         for name, values in (odds or {}).items():
             odd.setdefault(name, []).extend(values)
         for seg in mine:
             _append(segs, seg)
         at += count
-    for port, places in gone.items():
-        outs.append((port, 0, len(places), None, None if len(places) == at else places))
+    for port, runs in gone.items():
+        runs = join_ranges(runs)
+        number = sum(stop - start for start, stop in runs)
+        if len(runs) > 1:
+            places = [p for start, stop in runs for p in range(start, stop)]
+        else:
+            places = None if number == at else runs[0]
+        outs.append((port, 0, number, None, places))
     return (END, ends[0][1], tuple(segs), outs, odd or None)
 
 

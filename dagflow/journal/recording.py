@@ -25,7 +25,7 @@ from dagflow.journal.entries import (
     Seg,
     seg_of,
 )
-from dagflow.journal.parts import roots_of
+from dagflow.journal.parts import ranges_of, roots_of
 from dagflow.journal.places import BLOCK_BITS
 from dagflow.work.codec import open_values, seal
 from dagflow.work.outcome import pack_error
@@ -332,7 +332,7 @@ class Recorder:
             return
         number, _ = self._last_failure
         ranges = sorted({n for _, indices in fact.members for n in self.places.numbering.numbers(indices)})
-        self._add(number, (ALOST, self.nodes[fact.node], pack_error(fact.error), _ranges(ranges)))
+        self._add(number, (ALOST, self.nodes[fact.node], pack_error(fact.error), ranges_of(ranges)))
 
     def _tried(self, fact: do.Tried) -> None:
         spot = next(self.places.locate([(fact.space, (fact.index,))]))
@@ -370,15 +370,13 @@ class Recorder:
             block = self.book.block(number)
             part = numbers[spot_low:spot_high]
             block.live -= len(part)
-            if block.before:
-                self.reused += (block.before & block.bits(_ranges(list(part)))).bit_count()
-            fresh = [n for n in part if not block.ended >> (n - block.first) & 1 and n not in self.unkept_roots]
-            if fresh:
-                ranges = (
-                    _ranges(fresh)
-                    if not isinstance(part, range) or len(fresh) < len(part)
-                    else [(part[0], part[-1] + 1)]
-                )
+            ranges = [(part.start, part.stop)] if isinstance(part, range) else ranges_of(part)
+            roots = block.bits(ranges)
+            self.reused += (block.before & roots).bit_count()
+            if block.ended & roots or self.unkept_roots:
+                fresh = (n for n in part if not block.ended >> (n - block.first) & 1 and n not in self.unkept_roots)
+                ranges = ranges_of(fresh)
+            if ranges:
                 self._add(number, (ROOTS, ranges))
             if not block.live:
                 self.ended(block)
@@ -470,17 +468,6 @@ def _without(entry: tuple[Produced, Any, Sequence[int] | None], bad: set[int], d
     again, refused = seal(values, prove=True)
     assert not refused
     return produced, again, kept
-
-
-def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Rising numbers as ranges."""
-    found: list[tuple[int, int]] = []
-    for number in numbers:
-        if found and found[-1][1] == number:
-            found[-1] = (found[-1][0], number + 1)
-        else:
-            found.append((number, number + 1))
-    return found
 
 
 def _blocks_of(numbers: Sequence[int]) -> Iterator[tuple[int, int, int]]:
