@@ -75,6 +75,7 @@ def own_state(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def nothing_is_left(request):
     gc.collect()
+    gc.freeze()  # what is there now is not looked at again: thousands of tests would each pay for all before them
     processes, files, memory, threads = children(), descriptors(), shared_memory(), set(threading.enumerate())
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield

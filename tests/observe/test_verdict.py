@@ -43,6 +43,11 @@ def half(x):
     return x
 
 
+def middling(x):
+    time.sleep(0.006)
+    return x
+
+
 def burn(x):
     until = time.thread_time() + 0.006
     while time.thread_time() < until:
@@ -80,7 +85,7 @@ def test_what_it_promises_is_what_comes(backend):
     """With the workers that it names the run is about as many times as fast, and the node that it names limits it."""
 
     def run(**options):
-        graph = TaskManager(fast) >> TaskManager(slow, **options) >> TaskManager(half, name="next")
+        graph = TaskManager(fast) >> TaskManager(slow, **options) >> TaskManager(middling, name="next")
         return graph.run(range(100), backend)
 
     before = run()

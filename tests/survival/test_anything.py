@@ -306,8 +306,8 @@ def test_a_worker_that_leaves_its_group_is_killed_all_the_same():
     result = Graph(TaskManager(work, "process", 2, timeout=0.3, max_retries=0)).run(range(10))
     holds(result)
     assert failed(result) == [3]
-    for process in psutil.process_iter():
-        if process.ppid() == 1 and "local.zygote" in " ".join(process.cmdline() or ()):
+    for process in psutil.process_iter(["ppid", "cmdline"]):
+        if process.info["ppid"] == 1 and "local.zygote" in " ".join(process.info["cmdline"] or ()):
             process.kill()  # the child left both groups, which is its right
 
 
