@@ -57,6 +57,7 @@ _HOME = {
     "Trace": "dagflow.observe.trace",
     "Hop": "dagflow.observe.trace",
     "Run": "dagflow.api",
+    "open_journal": "dagflow.reading",
     "DagflowError": "dagflow.errors",
     "GraphError": "dagflow.errors",
     "GraphWarning": "dagflow.errors",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     from dagflow.observe.log import TaskLogger as TaskLogger
     from dagflow.observe.trace import Hop as Hop
     from dagflow.observe.trace import Trace as Trace
+    from dagflow.reading import open_journal as open_journal
     from dagflow.result import Outcome as Outcome
     from dagflow.result import RunResult as RunResult
     from dagflow.tree import TaskTree as TaskTree

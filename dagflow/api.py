@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from dagflow.draw.model import Picture
     from dagflow.graph.algebra import Graph
     from dagflow.graph.node import Node
-    from dagflow.protocols import Backend, Observer, Snapshot
+    from dagflow.graph.plan import Plan
+    from dagflow.journal.keeper import Keeper
+    from dagflow.protocols import Backend, Journal, Observer, Snapshot
 
 SINK_ROOM = 16384
 """Outputs of a stream that may wait for the user before the run is held back."""
@@ -78,6 +80,10 @@ def run(
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
+    journal: Any = None,
+    durability: str = "process",
+    resume: str = "strict",
+    retry_failed: bool = False,
 ) -> RunResult:
     """Run ``tasks`` through ``graph`` to the end.
 
@@ -92,14 +98,27 @@ def run(
         max_in_flight: tasks queued and running at once; default: as many as keep the workers busy.
         max_bytes: what their values may take, a number of bytes or a text such as ``"500MB"``.
         logger: a `TaskLogger`, or any observer (`dagflow.observe.metrics`), or a list of them; None writes no file.
+        journal: where what has ended is kept: a path (a SQLite file), or ``redis://host:port/0``. The same call
+            again goes on from there, whatever stopped the one before: what had ended is given again and not
+            executed again. ``tasks`` may then be None: those that the journal knows.
+        durability: ``"process"``: what is on record survives the death of every process; ``"power"``: and of
+            the machine.
+        resume: what to do about a changed graph: ``"strict"`` refuses, ``"compatible"`` redoes what changed and
+            what follows, ``"force"`` keeps the old results.
+        retry_failed: drive the dead letters again, from the nodes that failed them, with the code as it is now.
 
     Raises:
+        JournalError: the journal cannot be used. JournalMismatch: it is of another graph.
         GraphError: the graph is wrong. RunFailed: see ``fail_fast``. BackendError: workers cannot start.
         KeyboardInterrupt: after Ctrl-C, when the running tasks have ended (at once if pressed twice).
         Whatever the source raised, after all that it had given before has ended.
     """
     del ordered
-    live = _Live(graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger, trace=trace)
+    kept = _Kept(journal, durability, resume, retry_failed)
+    live = _Live(
+        graph, backend, _given(tasks, kept), fail_fast, show_progress, max_in_flight, max_bytes, logger,
+        trace=trace, kept=kept,
+    )  # fmt: skip
     _show_live(live, show_progress, blocks=True)
     with Interrupts(live, here=live.ring.backend.shares_memory):
         live.turn_to_end()
@@ -118,6 +137,10 @@ def stream(
     max_in_flight: int | None = None,
     max_bytes: int | str = "1GB",
     logger: Any = None,
+    journal: Any = None,
+    durability: str = "process",
+    resume: str = "strict",
+    retry_failed: bool = False,
 ) -> Stream:
     """Run ``tasks`` and give each output as it comes, and each final failure with its ``error`` set.
 
@@ -125,9 +148,10 @@ def stream(
     stops the run. ``ordered``: in source order. Other arguments, and what is raised: see `run`. The iterator can be
     asked how the run stands (`Stream.snapshot`, `Stream.explain`, `Stream.trace`).
     """
+    kept = _Kept(journal, durability, resume, retry_failed)
     live = _Live(
-        graph, backend, _given(tasks), fail_fast, show_progress, max_in_flight, max_bytes, logger,
-        trace=trace, sink_room=SINK_ROOM, ordered=ordered,
+        graph, backend, _given(tasks, kept), fail_fast, show_progress, max_in_flight, max_bytes, logger,
+        trace=trace, sink_room=SINK_ROOM, ordered=ordered, kept=kept,
     )  # fmt: skip
     return Stream(live, _outputs(live, show_progress))
 
@@ -155,9 +179,10 @@ async def arun(
 ) -> RunResult:
     """`run` for use inside a running event loop, which stays free meanwhile. Cancelling it cancels the run."""
     options.pop("ordered", None)
-    source, feed = _source_in_loop(tasks)
-    live = _Live(graph, backend, source, **_defaults(options))
-    _show_live(live, options.get("show_progress", False))
+    options = _defaults(options)
+    source, feed = _source_in_loop(tasks, options["kept"])
+    live = _Live(graph, backend, source, **options)
+    _show_live(live, options["show_progress"])
     live.start()
     helpers = _helpers(feed)
     try:
@@ -176,9 +201,10 @@ def astream(
 ) -> AsyncStream:
     """`stream` for use inside a running event loop."""
     ordered = options.pop("ordered", False)
-    source, feed = _source_in_loop(tasks)
-    live = _Live(graph, backend, source, **_defaults(options), sink_room=SINK_ROOM, ordered=ordered)
-    return AsyncStream(live, _outputs_in_loop(live, feed, options.get("show_progress", False)))
+    options = _defaults(options)
+    source, feed = _source_in_loop(tasks, options["kept"])
+    live = _Live(graph, backend, source, **options, sink_room=SINK_ROOM, ordered=ordered)
+    return AsyncStream(live, _outputs_in_loop(live, feed, options["show_progress"]))
 
 
 async def _outputs_in_loop(
@@ -226,6 +252,9 @@ class Run(Watched):
         weakref.finalize(self, _forget, self._live, self._submissions).atexit = False
         _show_live(self._live, options["show_progress"])
         self._live.start()
+        self._live.ring.ready.wait()
+        if self._live.ring.journal is not None and not self._live.ring.opened:
+            self._live.join()
 
     def submit(self, task: Any) -> None:
         """Give the run one more task; waits while too many are not yet taken in."""
@@ -348,6 +377,7 @@ class _Live:
         trace: bool | float = False,
         sink_room: int | None = None,
         ordered: bool = False,
+        kept: _Kept | None = None,
     ) -> None:
         plan = graph.check()
         self.graph, self.plan = graph, plan
@@ -368,18 +398,22 @@ class _Live:
             sink_holds=ordered,
             fail_fast=fail_fast,
             one_by_one=backend == "serial",
+            recording=kept is not None and kept.room is not None,
         )
         self.collector = Collector(plan)
         self.sink = Sink(plan, self.collector.source, ordered=ordered) if sink_room is not None else None
+        works = _backend(backend)
+        self.keeper = kept.keeper(graph, plan, works, backend, source) if kept is not None else None
         self.ring = Ring(
             plan,
             programs,
-            _backend(backend),  # holds a pipe from here on, so whatever can be refused has been
+            works,
             source,
             scheduler,
             observers=Bus(observers),
             keep=self.collector.source.add,
             facts=self._facts,
+            journal=self.keeper,
         )
         self.error: BaseException | None = None
         self.interrupted = False
@@ -410,6 +444,7 @@ class _Live:
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for this run
             self.error = error
         finally:
+            self.ring.ready.set()
             if self.sink is not None:
                 self.sink.end()
             with self._lock:
@@ -468,6 +503,8 @@ class _Live:
         result = RunResult(
             self.graph, self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer, self.case()
         )
+        if self.keeper is not None:
+            result.reused, result.notes = self.keeper.reused, self.keeper.report()
         try:
             self.raise_if_broken()
         except BaseException as error:
@@ -546,23 +583,71 @@ def _defaults(options: dict[str, Any]) -> dict[str, Any]:
         "max_in_flight": None,
         "max_bytes": "1GB",
         "logger": None,
+        "journal": None,
+        "durability": "process",
+        "resume": "strict",
+        "retry_failed": False,
     }
     unknown = options.keys() - known.keys()
     if unknown:
         raise TypeError(f"unknown option {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-    return {**known, **options}
+    found = {**known, **options}
+    about = [found.pop(name) for name in ("journal", "durability", "resume", "retry_failed")]
+    return {**found, "kept": _Kept(*about)}
 
 
-def _given(tasks: Iterable[Any] | AsyncIterable[Any] | None) -> TaskSource:
-    if tasks is None:
+class _Kept:
+    """What a run was told about its journal."""
+
+    def __init__(self, journal: Any, durability: str, resume: str, retry_failed: bool) -> None:
+        if durability not in ("process", "power"):
+            raise ValueError(f'durability must be "process" or "power", not {durability!r}')
+        if resume not in ("strict", "compatible", "force"):
+            raise ValueError(f'resume must be "strict", "compatible" or "force", not {resume!r}')
+        if retry_failed and journal is None:
+            raise ValueError("retry_failed=True needs the journal that knows what failed: give journal=")
+        self.durability, self.resume, self.retry_failed = durability, resume, bool(retry_failed)
+        self.room: Journal | None = None
+        if journal is not None:
+            from dagflow.journal.where import journal_at
+
+            self.room = journal_at(journal)
+
+    def keeper(self, graph: Graph, plan: Plan, works: Backend, backend: str, source: TaskSource) -> Keeper | None:
+        """What keeps the run's journal, if it has one."""
+        if self.room is None:
+            return None
+        from dagflow.journal.keeper import Keeper
+        from dagflow.journal.source import Remembered
+        from dagflow.journal.versions import Versions
+
+        here = {n.index for n in plan.nodes if works.shares_memory and (backend == "serial" or n.mode != "process")}
+        return Keeper(
+            self.room,
+            plan,
+            Versions(graph, plan),
+            durability=self.durability,
+            resume=self.resume,
+            retry_failed=self.retry_failed,
+            here=here,
+            remembered=source if isinstance(source, Remembered) else None,
+        )
+
+
+def _given(tasks: Iterable[Any] | AsyncIterable[Any] | None, kept: _Kept) -> TaskSource:
+    if tasks is not None:
+        return source_of(tasks)
+    if kept.room is None:
         raise ValueError("tasks=None needs a journal that knows the tasks; give an iterable of tasks")
-    return source_of(tasks)
+    from dagflow.journal.source import Remembered
+
+    return Remembered()
 
 
-def _source_in_loop(tasks: Any) -> tuple[TaskSource, Callable[[], Coroutine[Any, Any, None]] | None]:
+def _source_in_loop(tasks: Any, kept: _Kept) -> tuple[TaskSource, Callable[[], Coroutine[Any, Any, None]] | None]:
     """A source for use beside a running loop: an async iterable is read in that loop, where it was made."""
     if not hasattr(tasks, "__aiter__"):
-        return _given(tasks), None
+        return _given(tasks, kept), None
     submissions = Submissions(room=256)
     return submissions, lambda: _feed(submissions, tasks)
 

@@ -1,7 +1,7 @@
-"""The command ``dagflow``: demo, run, draw, trace, explain.
+"""The command ``dagflow``: demo, run, draw, trace, explain, and (in `dagflow.cli_journal`) runs, show, dead, retry.
 
-stdout is for results; all that is said about them goes to stderr. Exit codes: 0 all done, 1 some tasks
-failed, 2 wrong use (one line says what), 3 the world (workers, files), 70 a bug of dagflow's, 130 interrupted.
+stdout is for results; all that is said about them goes to stderr. Exit codes: 0 all done, 1 some tasks failed,
+2 wrong use (one line says what), 3 the world (workers, journals, files), 70 a bug of dagflow's, 130 interrupted.
 
 What a command needs is imported when it is called, so that ``dagflow --help`` answers at once.
 """
@@ -14,11 +14,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
+from dagflow.errors import JournalError
 from dagflow.named import UsageError, error_text, graph_named, tasks_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dagflow.graph.algebra import Graph
     from dagflow.result import RunResult
 
 DONE: Final = 0
@@ -85,7 +87,7 @@ def _end_badly(error: Exception) -> int:
 
     if isinstance(error, GraphError):
         return _say(f"the graph is wrong: {error}", WRONG_USE)
-    if isinstance(error, BackendError):
+    if isinstance(error, (BackendError, JournalError)):
         return _say(str(error), WORLD)
     import traceback
 
@@ -128,9 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         "dagflow run flow.py:graph --input tasks.jsonl --out results.jsonl",
     )
     run.add_argument("graph", metavar="MODULE:GRAPH", help="a graph, a node, or a function that returns one")
-    run.add_argument("--input", required=True, metavar="FILE|-|MODULE:ITERABLE", help="where the tasks come from")
+    run.add_argument(
+        "--input", metavar="FILE|-|MODULE:ITERABLE", help="where the tasks come from (default: those the journal knows)"
+    )
     run.add_argument("--out", default="-", metavar="F", help="where the results go (default: stdout)")
     run.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
+    run.add_argument("--journal", metavar="W", help="where what ended is kept: a path, or redis://host:port/0")
+    run.add_argument("--retry-failed", action="store_true", help="drive the journal's dead letters again")
     run.add_argument("--progress", action="store_true", help="a bar per node on stderr")
     run.add_argument("--draw", metavar="F", help="draw the graph with the counts of the run laid over, by suffix")
     run.add_argument("--trace", metavar="F", help="write what happened to each task: .jsonl, or .json for Perfetto")
@@ -166,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--backend", choices=BACKENDS, default="process", help="who works (default: process)")
     explain.add_argument("--json", action="store_true", help="one JSON object")
     explain.set_defaults(command=_explain)
+
+    from dagflow.cli_journal import add_commands
+
+    add_commands(lambda *words: _command(commands, *words), BACKENDS, _run_and_report, _json)
     return parser
 
 
@@ -212,6 +222,11 @@ def _known_picture(path: str) -> None:
 def _run(given: argparse.Namespace) -> int:
     if given.draw is not None:
         _known_picture(given.draw)
+    if given.journal is None:
+        if given.input is None:
+            raise UsageError("--input says where the tasks come from; only a --journal knows some by itself")
+        if given.retry_failed:
+            raise UsageError("--retry-failed needs the --journal that knows what failed")
     if given.trace is not None:
         from dagflow.observe.export import check_place, known_suffix
 
@@ -219,16 +234,21 @@ def _run(given: argparse.Namespace) -> int:
             raise UsageError(f"cannot tell from {given.trace!r} what to write: end it in .jsonl or .json (Perfetto)")
         check_place(given.trace)
     graph = graph_named(given.graph)
-    tasks = tasks_named(given.input)
+    tasks = None if given.input is None else tasks_named(given.input)
+    return _run_and_report(graph, tasks, given, journal=given.journal, retry_failed=given.retry_failed)
+
+
+def _run_and_report(graph: Graph, tasks: Any, given: argparse.Namespace, **options: Any) -> int:
+    """Run, and tell what became of it: a line a task, and the summary; the exit code."""
     out = sys.stdout if given.out == "-" else open(given.out, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     try:
         try:
             traced = given.trace is not None
-            result: RunResult = graph.run(tasks, given.backend, show_progress=given.progress, trace=traced)
+            result: RunResult = graph.run(tasks, given.backend, show_progress=given.progress, trace=traced, **options)
         except BaseException as error:
             # Interrupted, or the input broke: what had ended by then has ended all the same.
             so_far = getattr(error, "result", None)
-            if so_far is not None:
+            if so_far is not None and not isinstance(error, JournalError):
                 _report(so_far, out, given)
             raise
         return _report(result, out, given)
@@ -344,12 +364,14 @@ def _summary(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _json(value: dict[str, Any], out: TextIO) -> str:
+def _json(value: Any, out: TextIO) -> str:
     """One line of JSON; what JSON has no word for is given as its ``repr``."""
     try:
         text = json.dumps(value, default=_described, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):  # keys that are no texts, NaN, or a value that holds itself
-        text = json.dumps({key: _plain(part) for key, part in value.items()}, ensure_ascii=False)
+        if isinstance(value, dict):
+            value = {key: _plain(part) for key, part in value.items()}
+        text = json.dumps(value if isinstance(value, dict) else _plain(value), ensure_ascii=False)
     try:
         text.encode(out.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -106,6 +106,60 @@ class Backend(Protocol):
     def wait(self, timeout: float | None) -> list[Event]: ...
     def wake(self) -> None: ...
     def close(self, *, kill: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn of the ring changes in a journal: all of it is kept, or nothing.
+
+    ``rows``: ``(block, number, body)``, in place of what was there. ``blobs``: ``(number, body)``. ``emptied``:
+    blobs that are not needed any more, of which it stays known that they were there. ``notes``: by name.
+    """
+
+    rows: list[tuple[int, int, bytes]] = field(default_factory=list)
+    dropped_rows: list[tuple[int, int]] = field(default_factory=list)
+    blobs: list[tuple[int, bytes]] = field(default_factory=list)
+    emptied: list[int] = field(default_factory=list)
+    dropped_blobs: list[int] = field(default_factory=list)
+    notes: dict[str, bytes] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """Where what has happened is kept. It holds bytes and knows nothing of what they mean.
+
+    One driver at a time: `open` keeps others out until `close`, or until this process is gone. Whatever goes
+    wrong in it is a `JournalError` of one sentence; what `write` has not returned from may be kept or not, but
+    never in part. ``where`` is how people call it, ``folder`` the folder it lies in, if it is a file.
+    """
+
+    where: str
+    folder: str | None
+
+    def open(self, *, durability: str, write: bool, make: bool) -> None:
+        """Open it; ``write``: to write into it, ``make``: and make it if it is not there."""
+        ...
+
+    def note(self, name: str) -> bytes | None:
+        """The note of that name."""
+        ...
+
+    def rows(self, block: int) -> list[tuple[int, bytes]]:
+        """The rows of a block, by rising number."""
+        ...
+
+    def blob(self, number: int) -> bytes | None:
+        """A blob; empty if it was emptied, None if there never was one, or it is gone."""
+        ...
+
+    def write(self, turn: Turn) -> None:
+        """Keep a turn."""
+        ...
+
+    def size(self) -> int:
+        """How many bytes it takes."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Observer(Protocol):

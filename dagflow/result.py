@@ -232,6 +232,10 @@ class RunResult(Pictured):
         self.snapshot = snapshot
         self._fates = _Fates(collector, held)
         self._tracer = tracer
+        self.reused = 0
+        """Source tasks that a journal knew the end of, given again without anything being done for them."""
+        self.notes: tuple[str, ...] = ()
+        """What there is to say of the journal: what is redone and why, what was damaged."""
         self._case = case if case is not None else case_of(collector.plan, snapshot)
         self._outcomes: list[Outcome] | None = None
         self._places: dict[Any, int] | None = None
@@ -517,7 +521,7 @@ def summary_of(result: RunResult) -> str:
     ]
     ends = ", ".join(f"{n:,} {status}" for status, n in sorted(result.statuses().items()))
     total = f"{len(result):,} source tasks in {result.snapshot.elapsed:.2f} s: {ends or 'none'}"
-    return "\n".join([*lines, total, result.explain()])
+    return "\n".join([*lines, total, *result.notes, result.explain()])
 
 
 def _start(part: tuple[Indices, list[Any]]) -> int:

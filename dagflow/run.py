@@ -1,17 +1,20 @@
 """The ring: collect events, let the scheduler decide, act, tell; until the run has ended.
 
-One turn: take all waiting events (answers, deaths, stop requests, time), one decision, then the commands in
-order. A decision's commands that can be answered at once (a source at hand) are, before anybody waits.
+One turn: take all waiting events (answers, deaths, stop requests, time), one decision, put it on record if there
+is a journal, then the commands in order. A decision's commands that can be answered at once (a source at hand, a
+question to the journal) are, before anybody waits.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
+from dagflow.core.inbox import JOURNAL
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import InvariantBroken
 from dagflow.meter import SAMPLE_SECONDS, Meter
@@ -20,6 +23,7 @@ from dagflow.work.values import live
 
 if TYPE_CHECKING:
     from dagflow.graph.plan import Plan
+    from dagflow.journal.keeper import Keeper
     from dagflow.protocols import Backend, Observer
     from dagflow.source import TaskSource
     from dagflow.work.program import Program
@@ -47,17 +51,22 @@ class Ring:
         keep: Callable[[list[object]], None],
         facts: Callable[[Sequence[do.Fact]], None],
         clock: Callable[[], float] = monotonic,
+        journal: Keeper | None = None,
     ) -> None:
         self.plan, self.programs = plan, programs
         self.backend, self.source, self.scheduler = backend, source, scheduler
         self.observers, self.keep, self.facts = observers, keep, facts
         self.clock = clock
+        self.journal = journal
+        self.recalled: list[ev.Event] = []
         self.began = clock()
         self.next_tick = self.began
         self.meter = Meter(scheduler, self.began)
         self.ended_at: float | None = None
         self.reason: Literal["done", "stopped", "failed"] | None = None
         self.asked: list[ev.Event] = []
+        self.ready = threading.Event()
+        self.opened = False
         self.entry_branches = len(plan.source.targets)
         self.ended_roots = 0
 
@@ -66,6 +75,8 @@ class Ring:
     def ask(self, event: ev.Event) -> None:
         """Tell the run something (stop, pause, outputs taken); from any thread."""
         self.asked.append(event)
+        if self.journal is not None and isinstance(event, ev.StopAsked) and event.kill:
+            self.journal.hurry()  # it may be waiting for its disk, or its server
         self.backend.wake()
 
     def snapshot(self) -> Snapshot:
@@ -130,6 +141,7 @@ class Ring:
     def run(self) -> None:
         """Turn until the run has ended, then close everything, whatever happened."""
         kill = True
+        self._open_journal()
         self.meter.start()
         try:
             self.observers.opened(self.plan)
@@ -150,7 +162,23 @@ class Ring:
             try:
                 self.backend.close(kill=kill)
             finally:
-                self.observers.closed(self.snapshot())
+                try:
+                    if self.journal is not None:
+                        self.journal.close(self.reason, rest)
+                finally:
+                    self.observers.closed(self.snapshot())
+
+    def _open_journal(self) -> None:
+        """See what the journal knows, before anything else begins."""
+        if self.journal is not None:
+            try:
+                self.recalled.append(self.journal.open())
+            except BaseException:
+                self.source.close()
+                self.backend.close(kill=True)
+                raise
+        self.opened = True
+        self.ready.set()
 
     def turn(self) -> None:
         """Wait for something to happen, and deal with it."""
@@ -173,17 +201,20 @@ class Ring:
 
     def _step(self, events: list[ev.Event]) -> None:
         asked, self.asked = self.asked, []
-        events = [*events, *asked]
+        recalled, self.recalled = self.recalled, []
+        events = [*recalled, *events, *asked]
         now = self.clock()
         if now - self.meter.last >= SAMPLE_SECONDS:
             self.meter.sample(now)
         while True:
             self._pulled(events)
             out = self.scheduler.handle(events or [ev.TimePassed()], self.clock())
+            if self.journal is not None:
+                self.recalled.extend(self.journal.record(out))
             self._act(out)
-            if self.scheduler.finished or not (self.scheduler.pulling and self.source.at_hand):
+            events, self.recalled = self.recalled, []
+            if self.scheduler.finished or not (events or (self.scheduler.pulling and self.source.at_hand)):
                 break
-            events = []
         now = self.clock()
         if now >= self.next_tick or self.scheduler.finished:
             self.meter.tick()
@@ -201,24 +232,35 @@ class Ring:
         if values is None:
             events.append(ev.SourceEnded(self.source.error))
         elif values:
+            if self.journal is not None:
+                values = values[: self.journal.take(values)]
             self.keep(values)
             # Worker processes make objects of their own from the bytes; nodes in this process need copies.
             copies = self.entry_branches if self.backend.shares_memory else 1
             events.append(ev.Pulled(live(values, copies), len(values)))
+            if self.journal is not None and self.journal.refused is not None:
+                events.append(ev.SourceEnded(self.journal.refused))
+                self.source.close()
 
-    def _act(self, out: list[do.Command | do.Fact]) -> None:
+    def _act(self, out: list[do.Out]) -> None:
         facts: list[do.Fact] = []
         backend = self.backend
         for item in out:
             match item:
                 case do.Deliver():
+                    if self.journal is not None:
+                        self.journal.fill(item.job)
                     backend.deliver(item.worker, item.token, item.job)
                 case do.Pull():
                     self.source.request(item.count)
                 case do.StartWorker():
                     backend.start(item.worker, item.node)
                 case do.Grant():
-                    backend.grant(item.worker, item.token, item.count, item.cut)
+                    if item.worker == JOURNAL:
+                        assert self.journal is not None
+                        self.recalled.extend(self.journal.grant(item.token))
+                    else:
+                        backend.grant(item.worker, item.token, item.count, item.cut)
                 case do.StopWorker():
                     backend.stop(item.worker, kill=item.kill)
                 case do.Probe():
@@ -227,6 +269,11 @@ class Ring:
                     self.source.close()
                 case do.Finish():
                     self.reason = item.reason
+                case do.Recall():
+                    assert self.journal is not None
+                    self.recalled.extend(self.journal.recall(item))
+                case do.Settled() | do.Fired() | do.AggregatesEnded() | do.Tried() | do.Leased():
+                    pass  # told to the journal
                 case _:
                     facts.append(item)
         if facts:

@@ -9,10 +9,9 @@ from dagflow.core import commands as do
 from dagflow.core import events as ev
 from dagflow.core.envelope import (
     Lease,
-    Payload,
 )
 from dagflow.core.ids import COPY, Segment, count_of, take, tasks_of
-from dagflow.core.inbox import Inbox
+from dagflow.core.inbox import JOURNAL, Inbox
 from dagflow.core.scopes import Family
 from dagflow.core.splits import Splits
 from dagflow.errors import InvariantBroken
@@ -51,6 +50,8 @@ class Answers(Splits):
             for position, error, may_retry in answer.failures:
                 self._attempt_failed(node, lease, position, error, may_retry)
             self._settle(node, lease, answer, ended)
+            if self.recording:
+                self._out.append(do.Settled(node.index, lease, answer, ended))
         lease.seconds += answer.seconds
         node.seconds += answer.seconds
         if answer.last:
@@ -72,7 +73,8 @@ class Answers(Splits):
         lease.left -= gone
         node.leased -= gone
         self.in_flight -= gone
-        self.workers[lease.worker].load -= gone
+        if lease.worker != JOURNAL:
+            self.workers[lease.worker].load -= gone
         if not answer.last:
             if lease.ended is None:
                 lease.ended = set()
@@ -88,6 +90,8 @@ class Answers(Splits):
     def _release(self, lease: Lease) -> None:
         del self.leases[lease.token]
         self._blocked_splits.discard(lease.token)
+        if lease.worker == JOURNAL:
+            return
         worker = self.workers[lease.worker]
         del worker.leases[lease.token]
         worker.alone = False
@@ -109,10 +113,10 @@ class Answers(Splits):
                 dropped.update(single)
                 self._drop_segments(node, lease, take(lease.segments, single), single, ends=not opened)
             elif several or opened:
-                self._route(node, lease, port, positions, produced.payload, several)
+                self._route(node, lease, port, positions, produced, several)
             else:
                 segments = lease.segments if produced.positions is None else take(lease.segments, positions)
-                self._emit(node, port, segments, produced.payload, 0, fresh=False)
+                self._emit(node, port, segments, produced.payload, produced.low, fresh=False)
         if opened:
             for family, index in opened:
                 complete = family.end(None, (index,))
@@ -137,6 +141,7 @@ class Answers(Splits):
                     self._inputs(lease),
                     None if whole else list(done),
                     lease.visit,
+                    self.again,
                 )
             )
         if node.dedup is not None:
@@ -167,13 +172,14 @@ class Answers(Splits):
         lease: Lease,
         port: PortPlan,
         positions: Sequence[int],
-        payload: Payload,
+        produced: ev.Produced,
         several: set[int],
     ) -> None:
         """A Router's port where identities need care: copies, or a Merger that closes the Router's own scope."""
         frame = node.plan.route_frame
         tracked = bool(self.plan.frames[frame].closers)
-        for low, position in enumerate(positions):
+        payload = produced.payload
+        for low, position in enumerate(positions, produced.low):
             for space, indices in take(lease.segments, [position]):
                 if tracked or position in several:
                     there = self.lineages.branch(frame if tracked else COPY, space, port.index, 0)
@@ -195,21 +201,24 @@ class Answers(Splits):
         for produced in answer.outputs:
             positions = final if produced.positions is None else produced.positions
             segments = lease.segments if len(positions) == lease.count else take(lease.segments, positions)
-            self._emit(node, node.plan.ports[produced.port], segments, produced.payload, 0, fresh=False)
+            self._emit(node, node.plan.ports[produced.port], segments, produced.payload, produced.low, fresh=False)
         for position in final:
             members = self._close_group(node, lease, position)
             node.counts.succeeded += members
         if final:
             segments = take(lease.segments, final)
             self._out.append(
-                do.TasksEnded(node.index, "succeeded", segments, len(final), answer.seconds, [], final, lease.visit)
+                do.TasksEnded(
+                    node.index, "succeeded", segments, len(final), answer.seconds, [], final, lease.visit, self.again
+                )
             )
 
     def _dropped(self, node: Inbox, lease: Lease, position: int) -> None:
         segments = take(lease.segments, [position])
         if lease.envelopes[0].kind == "merge":
             node.counts.dropped += self._close_group(node, lease, position)
-            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1, 0.0, [], [position], lease.visit))
+            stay = lease.visit
+            self._out.append(do.TasksEnded(node.index, "dropped", segments, 1, 0.0, [], [position], stay, self.again))
             for space, indices in segments:
                 self._end(self.lineages.account(space, node.index), indices)
             return
@@ -226,8 +235,9 @@ class Answers(Splits):
         count = count_of(segments)
         node.counts.dropped += count
         if count:
+            inputs, stay = self._inputs(lease), lease.visit
             self._out.append(
-                do.TasksEnded(node.index, "dropped", segments, count, 0.0, self._inputs(lease), positions, lease.visit)
+                do.TasksEnded(node.index, "dropped", segments, count, 0.0, inputs, positions, stay, self.again)
             )
         if ends:
             for space, indices in segments:
@@ -244,7 +254,7 @@ class Answers(Splits):
             if position in failed or key is None:
                 continue
             if key in dedup.done:
-                self._duplicate(node, take(lease.segments, [position]))
+                self._duplicate(node, lease, position)
             elif key in dedup.pending:
                 envelope, at = lease.find(position)
                 waiting = envelope.only(at)

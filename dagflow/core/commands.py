@@ -6,14 +6,17 @@ comes back as an event; what has been decided can be read back from the state (`
 
 from __future__ import annotations
 
-from dagflow.core.envelope import ErrorRecord, Group, Kind, Payload, Piece
+from dagflow.core.envelope import ErrorRecord, Group, Kind, Lease, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
 from dagflow.core.record import field, record
 from dagflow.core.visits import Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final, Literal
+
+    from dagflow.core.events import Answer
 
 SPLIT_CREDIT: Final = 4
 """Payloads of children that a Splitter may send before it must wait for a `Grant`."""
@@ -91,6 +94,17 @@ class StopSource:
 
 
 @record
+class Recall:
+    """Ask the journal what became of tasks at a node; it answers lease ``token``. ``groups``: of merges."""
+
+    token: int
+    node: int
+    kind: Kind
+    segments: list[Segment]
+    groups: list[Group] = field(default_factory=list)
+
+
+@record
 class Finish:
     """The run has ended."""
 
@@ -143,6 +157,7 @@ class TasksEnded:
 
     ``inputs``: their values, and those of other tasks of the lease where ``positions`` says which are theirs.
     ``visit``: the worker's stay at the lease, if the run is traced and a worker was asked.
+    ``again``: a journal said so.
     """
 
     node: int
@@ -153,13 +168,15 @@ class TasksEnded:
     inputs: list[Piece] = field(default_factory=list)
     positions: list[int] | None = None
     visit: Visit | None = None
+    again: bool = False
 
 
 @record
 class TaskFailed:
     """A task failed at a node: finally, or to be tried again ``retry_in`` seconds from now.
 
-    ``visit``: as of `TasksEnded`; ``position``: which of the visit's tasks it is.
+    ``visit``: as of `TasksEnded`; ``position``: which of the visit's tasks it is. ``again``: told by a journal.
+    ``handled``: a ``failures`` branch takes it up. ``members``: of a merge. ``given``: what it was, for a journal.
     """
 
     node: int
@@ -171,6 +188,10 @@ class TaskFailed:
     input: Piece | None = None
     visit: Visit | None = None
     position: int = 0
+    again: bool = False
+    handled: bool = False
+    members: int = 1
+    given: list[Piece] = field(default_factory=list)
 
 
 @record
@@ -180,5 +201,56 @@ class NodeClosed:
     node: int
 
 
-Command = StartWorker | StopWorker | Deliver | Grant | Probe | Pull | StopSource | Finish
+# -- notes: facts for a journal alone, given only where there is one -------------------------------------
+
+
+@record
+class Settled:
+    """Tasks of a lease have ended by an answer (those at ``ended`` well), or a Splitter has given children."""
+
+    node: int
+    lease: Lease
+    answer: Answer
+    ended: Sequence[int]
+
+
+@record
+class Fired:
+    """A window was closed: the tasks that are merged as aggregate ``index``."""
+
+    node: int
+    index: int
+    members: list[Segment]
+
+
+@record
+class AggregatesEnded:
+    """Everything that came from these aggregates has ended."""
+
+    indices: Indices
+
+
+@record
+class Tried:
+    """A task goes back into its queue after ``attempt`` attempts that failed and ``crashes`` workers that died."""
+
+    node: int
+    space: Space
+    index: int
+    attempt: int
+    crashes: int
+
+
+@record
+class Leased:
+    """Tasks were given to a worker of a node."""
+
+    node: int
+    segments: list[Segment]
+
+
+Command = StartWorker | StopWorker | Deliver | Grant | Probe | Pull | StopSource | Recall | Finish
+Note = Settled | Fired | AggregatesEnded | Tried | Leased
 Fact = Output | Lost | AggregateLost | RootsEnded | TasksEnded | TaskFailed | NodeClosed
+Out = Command | Fact | Note
+"""What the scheduler gives: in the order in which it was decided."""

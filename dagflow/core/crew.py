@@ -8,7 +8,6 @@ from typing import Final
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.answers import Answers
 from dagflow.core.envelope import (
     Envelope,
     ErrorRecord,
@@ -16,6 +15,7 @@ from dagflow.core.envelope import (
 )
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.recalling import Recalling
 from dagflow.core.record import replace
 from dagflow.core.visits import Times
 from dagflow.errors import BackendError, InvariantBroken
@@ -34,7 +34,7 @@ LEAVING_CUT_FIRST: Final = 16
 """The same while it is not known how large they are."""
 
 
-class Crew(Answers):
+class Crew(Recalling):
     """Starts workers, leases envelopes to them, and takes leases back from dead ones."""
 
     def _start_worker(self, node: Inbox) -> None:
@@ -151,6 +151,8 @@ class Crew(Answers):
             again.arrived = self.now
             node.push(again, first=True)
             self.in_flight += 1
+            if self.recording:
+                self._out.append(do.Tried(node.index, space, index, again.attempt, again.crashes))
             value = envelope.piece(at) if envelope.groups is None else None
             self._out.append(do.TaskFailed(node.index, space, index, error, visit.attempt, 0.0, value, visit, position))
             return
@@ -232,6 +234,8 @@ class Crew(Answers):
 
     def _dispatch(self) -> None:
         for node in reversed(self.nodes):
+            if self.solo is not None and node.index != self.solo and not self._blocked_splits:
+                continue  # a task that is suspected runs alone, unless it is a split whose children must be taken
             while node.queue and self.has_room(node):
                 if not self._deliver_one(node):
                     break
@@ -304,6 +308,8 @@ class Crew(Answers):
                 lease.spaces[position] = envelope.child_space
                 lease.children[position] = envelope.accepted
             position += envelope.count
+        if self.recording:
+            self._out.append(do.Leased(node.index, lease.segments))
         self._out.append(do.Deliver(worker.number, lease.token, self._job(node, lease)))
 
     def _job(self, node: Inbox, lease: Lease) -> do.Job:

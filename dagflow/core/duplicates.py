@@ -9,7 +9,7 @@ from dagflow.core.envelope import (
     Envelope,
     Lease,
 )
-from dagflow.core.ids import Segment, take
+from dagflow.core.ids import take
 from dagflow.core.inbox import Inbox
 from dagflow.core.merges import Merges
 
@@ -38,11 +38,16 @@ class Duplicates(Merges):
             last = position
         return found
 
-    def _duplicate(self, node: Inbox, segments: list[Segment]) -> None:
+    def _duplicate(self, node: Inbox, lease: Lease, position: int) -> None:
+        envelope, at = lease.find(position)
+        self._drop_duplicate(node, envelope.only(at))
+
+    def _drop_duplicate(self, node: Inbox, envelope: Envelope) -> None:
         node.counts.dropped += 1
         node.counts.duplicates += 1
-        self._out.append(do.TasksEnded(node.index, "duplicate", segments, 1))
-        for space, indices in segments:
+        inputs = [(envelope.payload, envelope.low, envelope.low + 1)] if envelope.payload is not None else []
+        self._out.append(do.TasksEnded(node.index, "duplicate", envelope.segments, 1, inputs=inputs, again=self.again))
+        for space, indices in envelope.segments:
             self._end(self.lineages.account(space, node.index), indices)
 
     def _keys_done(self, node: Inbox, lease: Lease, positions: Sequence[int]) -> None:
@@ -51,12 +56,13 @@ class Duplicates(Merges):
         assert dedup is not None
         for position in positions:
             envelope, at = lease.find(position)
-            assert envelope.keys is not None
+            if envelope.keys is None:
+                continue  # recalled: a journal has told all keys that it knows at the beginning
             key = envelope.keys[at]
             dedup.done.add(key)
             for waiting in dedup.pending.pop(key, ()):
                 dedup.waiting -= 1
-                self._duplicate(node, waiting.segments)
+                self._drop_duplicate(node, waiting)
 
     def _key_failed(self, node: Inbox, key: bytes) -> None:
         """The first task of its key failed finally, so it does not count as seen: the next one is tried."""

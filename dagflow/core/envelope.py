@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, Protocol
 
-    Kind = Literal["run", "key", "merge"]
+    Kind = Literal["run", "key", "merge", "member"]
 else:
     Protocol, Kind = object, str
 
@@ -87,18 +87,21 @@ class Group:
     """The members of one scope for a Merger's function (or the next of them, for a fold).
 
     ``state`` is the fold's accumulated value (sealed; None at its start), ``final`` whether ``func`` is to be
-    called now. ``fold`` refers back to the fold that this is a step of.
+    called now. ``fold`` refers back to the fold that this is a step of. ``known``: how many members it had where
+    those are not here any more, since a journal knows what came of them. ``lost``: whether members are missing.
     """
 
     pieces: list[Piece]
     state: Any = None
     final: bool = True
     fold: Any = None
+    known: int = 0
+    lost: bool = False
 
     @property
     def members(self) -> int:
         """How many values arrive with this group."""
-        return sum(high - low for _, low, high in self.pieces)
+        return self.known or sum(high - low for _, low, high in self.pieces)
 
 
 @record
@@ -106,9 +109,10 @@ class Envelope:
     """Tasks queued at a node, with one attempt number in common.
 
     ``run``: values ``low`` to ``low + count`` of ``payload``. ``key``: the same, to be asked for their
-    deduplication keys first. ``merge``: one `Group` per task. ``accepted``: for a Splitter, how many children
-    of each task (by position) were accepted in earlier attempts. ``trial``: suspected of having killed a worker:
-    envelopes with one trial number are leased together, and nothing else with them (0: not suspected).
+    deduplication keys first. ``merge``: one `Group` per task. ``member``: on their way into a window, asked of the
+    journal first. ``accepted``: for a Splitter, how many children of each task (by position) were accepted in
+    earlier attempts. ``trial``: suspected of having killed a worker: envelopes with one trial number are leased
+    together, and nothing else with them (0: not suspected). ``deferred``: suspected of having killed the driver.
     ``arrived``: when they came into the queue (again, if they are tried again).
     """
 
@@ -125,6 +129,7 @@ class Envelope:
     keys: list[bytes] | None = None
     trial: int = 0
     arrived: float = 0.0
+    deferred: bool = False
 
     @property
     def size(self) -> int:

@@ -6,6 +6,7 @@ The same words are heard by a journal, invented by the simulator, and fed back b
 from __future__ import annotations
 
 from dagflow.core.envelope import ErrorRecord, Payload
+from dagflow.core.ids import Segment
 from dagflow.core.record import field, record
 from dagflow.core.visits import Times
 
@@ -79,13 +80,15 @@ class Produced:
     """Values that a lease gave on one port.
 
     ``positions``: the tasks they come from, rising, one value each (None: all tasks of the lease).
-    ``children``: for a Splitter instead: ``(position, first child number, count)`` runs.
+    ``children``: for a Splitter instead: ``(position, first child number, count)`` runs. ``low``: where in the
+    payload they begin.
     """
 
     port: int
     payload: Payload
     positions: list[int] | None = None
     children: list[tuple[int, int, int]] | None = None
+    low: int = 0
 
 
 @record
@@ -163,4 +166,68 @@ class TimePassed:
     """A deadline that the scheduler had named has come; the time itself is an argument of ``handle``."""
 
 
-Event = Pulled | SourceEnded | WorkerUp | WorkerLost | Running | Answer | Consumed | StopAsked | PauseAsked | TimePassed
+@record
+class Remembered:
+    """What a journal knows. ``recalling``: it may know of tasks, so each is asked of it before it is worked on.
+
+    ``seen``: deduplication keys by node. ``fired``: by Merger of windows, how many it knows. ``merged``: the
+    Mergers of the whole run that it knows to have merged.
+    """
+
+    recalling: bool
+    seen: dict[int, set[bytes]] = field(default_factory=dict)
+    fired: dict[int, int] = field(default_factory=dict)
+    merged: set[int] = field(default_factory=set)
+
+
+@record(frozen=True)
+class Tries:
+    """What a journal knows of a task that has not ended: attempts that failed, workers that it killed.
+
+    ``suspect``: it was running when the driver itself died.
+    """
+
+    attempt: int = 0
+    crashes: int = 0
+    suspect: bool = False
+
+
+@record
+class Recalled:
+    """The answer to a `Recall`: ``answer`` as a worker would have given it; tasks not known are ``returned`` in it.
+
+    ``duplicates``: positions that were dropped as such. ``tries``: of returned positions, what came before.
+    ``retried``: attempts after the first that the known ones took.
+    """
+
+    answer: Answer
+    duplicates: list[int] = field(default_factory=list)
+    tries: dict[int, Tries] = field(default_factory=dict)
+    retried: int = 0
+
+
+@record
+class WindowFilled:
+    """All ``members`` of window ``number`` of a Merger, which a journal knows, have come from tasks ``roots``."""
+
+    node: int
+    number: int
+    members: int
+    roots: list[Segment]
+
+
+Event = (
+    Pulled
+    | SourceEnded
+    | WorkerUp
+    | WorkerLost
+    | Running
+    | Answer
+    | Consumed
+    | StopAsked
+    | PauseAsked
+    | TimePassed
+    | Remembered
+    | Recalled
+    | WindowFilled
+)

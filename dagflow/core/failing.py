@@ -33,18 +33,22 @@ class Failing(Duplicates):
             delay = backoff(node.plan, again.attempt, hash((space.lineage(index), node.index)))
             self.waiting.put(self.now + delay, node.index, again)
             node.counts.retried += 1
+            if self.recording:
+                self._out.append(do.Tried(node.index, space, index, again.attempt, again.crashes))
             value = envelope.piece(at) if group is None else None
             tried = envelope.attempt + 1
             self._out.append(do.TaskFailed(node.index, space, index, error, tried, delay, value, lease.visit, position))
             return
         if group is not None:
             if group.fold is not None:
-                self._fold_failed(node, group, error, envelope.attempt + 1)
+                self._fold_failed(node, group, error, max(envelope.attempt + 1, error.attempts))
                 return
             node.counts.failed += group.members
             space, index = next(iter(tasks_of(take(lease.segments, [position]))))
-            tried, stay = envelope.attempt + 1, lease.visit
-            self._failed(node, space, index, error, tried, group.pieces, visit=stay, position=position)
+            tried, stay = max(envelope.attempt + 1, error.attempts), lease.visit
+            self._failed(
+                node, space, index, error, tried, group.pieces, visit=stay, position=position, members=group.members
+            )
             return
         self._final_failure(node, lease, position, error)
 
@@ -74,7 +78,7 @@ class Failing(Duplicates):
             space,
             index,
             error,
-            envelope.attempt + 1,
+            max(envelope.attempt + 1, error.attempts),  # a journal knows how many attempts there were
             [envelope.piece(at)],
             split=position in lease.spaces,
             visit=lease.visit,

@@ -14,7 +14,7 @@ from dagflow.core.envelope import (
     Payload,
     Piece,
 )
-from dagflow.core.ids import ROOT, Indices, Segment, Space, count_of
+from dagflow.core.ids import FAILED, ROOT, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.scopes import Account, Family
 from dagflow.core.state import State
@@ -107,7 +107,7 @@ class Flow(State):
         node.weigh(payload.size / payload.count)
         if node.merge is None:
             kind: Literal["key", "run"] = "key" if node.dedup is not None else "run"
-            node.push(Envelope(kind, segments, count, payload, low, arrived=self.now))
+            node.push(Envelope(kind, segments, count, payload, low, arrived=self.now), ask=self.recalling)
             self.in_flight += count
         else:
             self._members_arrive(node, segments, payload, low)
@@ -123,6 +123,8 @@ class Flow(State):
             if family.base.aggregate:
                 for index in scopes:
                     self.aggregates.pop(index, None)
+                if self.recording:
+                    self._out.append(do.AggregatesEnded(scopes))
             else:
                 self.open_roots -= len(scopes)
                 self._out.append(do.RootsEnded(scopes))
@@ -154,6 +156,7 @@ class Flow(State):
         split: bool = False,
         visit: Visit | None = None,
         position: int = 0,
+        members: int = 1,
     ) -> None:
         """A task has failed finally: to the failures port, else a tombstone in its scope, else its root has failed.
 
@@ -164,12 +167,19 @@ class Flow(State):
         attempts = max(1, attempts)  # a merge that was never tried, for want of members, counts as one
         record = _final(error, node.plan.name, attempts)
         value = given[0] if given and node.merge is None else None
-        self._out.append(do.TaskFailed(node.index, space, index, record, attempts, None, value, visit, position))
+        handled = node.plan.failures is not None
+        fact = do.TaskFailed(
+            node.index, space, index, record, attempts, None, value, visit, position, self.again, handled, members
+        )
+        if self.recording:
+            fact.given = given
+        self._out.append(fact)
         accounts = self._standing(node, space, split=split)
         innermost = accounts[0]
         port = node.plan.failures
         if port is not None:
-            self._to_failures(node, port, space, index, record, given)
+            there = self.lineages.branch(FAILED, space, 0, 0) if split else space
+            self._to_failures(node, port, there, index, record, given)
         elif innermost.family.frame != ROOT:
             innermost.family.lose(innermost.scopes((index,))[0], record)
         else:

@@ -30,12 +30,17 @@ COPY: Final = -2
 """The "frame" of the spaces of copies that a Router makes of a task with several labels."""
 CLOSED: Final = -3
 """The "frame" of the spaces of a task that goes on several times because several Mergers closed its scope."""
+FAILED: Final = -4
+"""The "frame" of the space of a split that failed after children had gone on: it is no merge of theirs."""
 ROOT: Final = -1
 """The "frame" of the accounts that decide the fate of source tasks (and of aggregates)."""
 
 
 class Space:
-    """A numbering of tasks. ``fixed`` is the parent's index for a split, None where indices are the parent's."""
+    """A numbering of tasks. ``fixed`` is the parent's index for a split, None where indices are the parent's.
+
+    ``place``: what a journal calls it, kept here once it has been worked out.
+    """
 
     __slots__ = (
         "accounts",
@@ -47,6 +52,7 @@ class Space:
         "fixed",
         "frame",
         "parent",
+        "place",
     )
 
     def __init__(self, parent: Space | None, frame: int, fixed: int | None, branch: int) -> None:
@@ -59,6 +65,7 @@ class Space:
         self.accounts: dict[int, Account] = {}
         self.families: dict[int, Family] = {}
         self.derived: dict[tuple[int, int], Space] = {}
+        self.place: object = None
 
     def root_index(self, index: int) -> int:
         """The number of the source task (or aggregate) that task ``index`` came from."""

@@ -22,6 +22,8 @@ GROWTH: Final = 8
 """An envelope grows at most so much at a time, since a cost measured on few tasks says little."""
 LEASES_MOST: Final = 8
 """So many envelopes may wait at a worker, if they are very little work: none of the others is woken for each."""
+JOURNAL: Final = 0
+"""The worker that leases are given to while a journal is asked about their tasks."""
 PREFETCH_SECONDS: Final = 0.050
 """A second envelope waits at a busy worker only if it will not wait longer than this, when others could take it."""
 
@@ -74,6 +76,7 @@ class Inbox:
         self.plan = plan
         self.index = plan.index
         self.queue: deque[Envelope] = deque()
+        self.unasked: deque[Envelope] = deque()
         self.queued = 0
         self.bytes = 0
         self.leased = 0
@@ -87,6 +90,7 @@ class Inbox:
         self.out_bytes: float | None = None  # of what goes out
         self.workers: dict[int, WorkerState] = {}
         self.failed_starts = 0
+        self.deferred = 0
         self.dedup = Dedup() if plan.deduplicate else None
         self.merge = MergeState(plan.merge) if plan.merge is not None else None
         self.slots = plan.width if plan.mode == "process" else 1
@@ -98,27 +102,33 @@ class Inbox:
 
     # -- the queue -----------------------------------------------------------------------------------
 
-    def push(self, envelope: Envelope, *, first: bool = False) -> None:
-        """Queue an envelope (``first``: before all others)."""
+    def push(self, envelope: Envelope, *, first: bool = False, ask: bool = False) -> None:
+        """Queue an envelope (``first``: before all others; ``ask``: to be asked of the journal before it is run)."""
         self.queued += envelope.count
         self.bytes += envelope.size
-        if first:
+        if ask:
+            self.unasked.append(envelope)
+        elif first:
             self.queue.appendleft(envelope)
         else:
             self.queue.append(envelope)
 
-    def pop(self, most: int) -> list[Envelope]:
-        """Take up to ``most`` tasks of one kind and one attempt from the front of the queue, where no trial is."""
-        first = self.queue[0]
+    def pop(self, most: int, *, ask: bool = False) -> list[Envelope]:
+        """Take up to ``most`` tasks of one kind and one attempt from the front of the queue, where no trial is.
+
+        ``ask``: of those that the journal is to be asked about.
+        """
+        queue = self.unasked if ask else self.queue
+        first = queue[0]
         taken: list[Envelope] = []
-        while self.queue and most > 0:
-            head = self.queue[0]
+        while queue and most > 0:
+            head = queue[0]
             if taken and (head.kind != first.kind or head.attempt != first.attempt or head.trial or head.accepted):
                 break
             self.queued -= head.count
             self.bytes -= head.size
             if head.count <= most:
-                self.queue.popleft()
+                queue.popleft()
                 taken.append(head)
                 most -= head.count
                 if head.accepted:
@@ -143,14 +153,17 @@ class Inbox:
 
     def take_out(self, envelope: Envelope) -> None:
         """Take one envelope out of the middle of the queue."""
-        at = next(i for i, queued in enumerate(self.queue) if queued is envelope)
-        del self.queue[at]
+        queue = self.unasked if any(queued is envelope for queued in self.unasked) else self.queue
+        at = next(i for i, queued in enumerate(queue) if queued is envelope)
+        del queue[at]
         self.queued -= envelope.count
         self.bytes -= envelope.size
 
     def clear(self) -> None:
         """Forget what is queued."""
         self.queue.clear()
+        self.unasked.clear()
+        self.deferred = 0
         self.queued = self.bytes = 0
 
     # -- how much ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagflow.core.ids import count_of
-from dagflow.core.inbox import Inbox
+from dagflow.core.inbox import JOURNAL, Inbox
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import InvariantBroken
 
@@ -22,7 +22,7 @@ def check(scheduler: Scheduler) -> None:
         worker = scheduler.workers.get(lease.worker)
         _must(
             scheduler,
-            worker is not None,
+            worker is not None or lease.worker == JOURNAL,
             f"lease {lease.token} is held by worker {lease.worker}, which is gone",
         )
         _must(scheduler, 0 < lease.left <= lease.count, f"lease {lease.token} has {lease.left} tasks left")
@@ -34,9 +34,9 @@ def check(scheduler: Scheduler) -> None:
 
 def _check_node(scheduler: Scheduler, node: Inbox) -> None:
     name = node.plan.name
-    queued = sum(e.count for e in node.queue)
+    queued = sum(e.count for e in (*node.queue, *node.unasked))
     _must(scheduler, queued == node.queued, f"{name!r} says {node.queued} queued, holds {queued}")
-    for envelope in node.queue:
+    for envelope in (*node.queue, *node.unasked):
         _must(scheduler, count_of(envelope.segments) == envelope.count, f"an envelope at {name!r} miscounts")
     leased = sum(lease.left for lease in scheduler.leases.values() if lease.node == node.index)
     _must(scheduler, leased == node.leased, f"{name!r} says {node.leased} leased, leases hold {leased}")

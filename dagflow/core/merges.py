@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dagflow.core import commands as do
 from dagflow.core.envelope import (
     Envelope,
     ErrorRecord,
@@ -13,7 +14,7 @@ from dagflow.core.envelope import (
     Payload,
 )
 from dagflow.core.flow import Flow
-from dagflow.core.ids import CLOSED, Indices, Segment, Space
+from dagflow.core.ids import CLOSED, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold, MergeState
 from dagflow.core.scopes import Family, order_members
@@ -25,6 +26,10 @@ class Merges(Flow):
     def _members_arrive(self, node: Inbox, segments: list[Segment], payload: Payload, low: int) -> None:
         merge = node.merge
         assert merge is not None
+        if self.recalling and merge.plan.closing == "window":
+            node.push(Envelope("member", segments, count_of(segments), payload, low), ask=True)
+            self.in_flight += count_of(segments)
+            return
         take_in = self._hold if merge.plan.closing == "scope" else self._collect
         take_in(node, merge, segments, payload, low)
 
@@ -56,7 +61,7 @@ class Merges(Flow):
             if merge.plan.fold:
                 self._close_fold(node, members, [(space, (index,))], gone)
                 continue
-            group = Group(order_members(members) if members else [])
+            group = Group(order_members(members) if members else [], lost=bool(gone))
             count = group.members
             merge.held -= count
             error = self._incomplete(node, merge, count, gone)
@@ -90,10 +95,10 @@ class Merges(Flow):
         )
         return ErrorRecord("missing", "MissingMembers", text)
 
-    def _queue_merge(self, node: Inbox, envelope: Envelope) -> None:
+    def _queue_merge(self, node: Inbox, envelope: Envelope, *, asked: bool = False) -> None:
         if self.stopping is None:
             envelope.arrived = self.now
-            node.push(envelope)
+            node.push(envelope, ask=self.recalling and not asked)
             self.in_flight += envelope.count
 
     def _missing(self, lost: Sequence[ErrorRecord]) -> ErrorRecord:
@@ -111,7 +116,7 @@ class Merges(Flow):
         members = group.fold.members if group.fold is not None else group.members
         node.counts.failed += members
         (space, indices) = segments[0]
-        self._failed(node, space, indices[0], error, attempts, group.pieces)
+        self._failed(node, space, indices[0], error, max(attempts, error.attempts), group.pieces, members=members)
 
     def _hold(self, node: Inbox, merge: MergeState, segments: list[Segment], payload: Payload, low: int) -> None:
         """Members of scopes arrive: each waits for its own scope only."""
@@ -127,7 +132,7 @@ class Merges(Flow):
                     held = family.held.setdefault(scope, {})
                     fold: Any = held.get(number)
                     if fold is None:
-                        fold = held[number] = Fold([(family.base, (scope,))])  # type: ignore[assignment]
+                        fold = held[number] = Fold([self._merged_task(family, number, scope)])  # type: ignore[assignment]
                     fold.add((payload, at, at + many))
                     self._step(node, fold)
                     at += many
@@ -140,6 +145,13 @@ class Merges(Flow):
                         family.hold(index, number, (space, index, payload, at))
             low += len(indices)
             self._end(account, indices)
+
+    def _merged_task(self, family: Family, merger: int, scope: int) -> Segment:
+        """Who the merged task will be: the opener's, or one of its copies where several Mergers close the scope."""
+        closers = self.plan.frames[family.frame].closers
+        if len(closers) == 1:
+            return family.base, (scope,)
+        return self.lineages.branch(CLOSED, family.base, closers.index(merger), 0), (scope,)
 
     def _step(self, node: Inbox, fold: Fold) -> None:
         """Queue the next step of a fold, if one is due."""
@@ -157,10 +169,12 @@ class Merges(Flow):
         if fold.error is not None:
             fold.pending.clear()
             return
+        if fold.known:
+            fold.pending.clear()
         envelope = fold.step()
         if envelope is not None:
             merge.folding += 1
-            self._queue_merge(node, envelope)
+            self._queue_merge(node, envelope, asked=fold.asked and not fold.known)
 
     def _forget_step(self, node: Inbox, fold: Fold) -> None:
         assert fold.queued is not None
@@ -182,7 +196,9 @@ class Merges(Flow):
                     merge.since = self.now
                 merge.count += len(part)
                 merge.roots += self._sources(space, part)
-                if merge.plan.fold:
+                if self.recording and merge.plan.closing == "window":
+                    merge.ids.append((space, part))
+                if merge.plan.fold and not merge.merged:
                     if merge.fold is None:
                         merge.fold = Fold([(self.lineages.aggregate, (_aggregate(node, merge),))])
                     merge.fold.add((payload, low + start, low + stop))
@@ -202,6 +218,10 @@ class Merges(Flow):
         aggregate, index = self.lineages.aggregate, _aggregate(node, merge)
         merge.fired += 1
         self.aggregates[index] = merge.roots
+        if self.recording and merge.plan.closing == "window":
+            self._out.append(do.Fired(node.index, index, merge.ids))
+        if merge.merged and merge.plan.fold:
+            merge.fold = self._fold_of(merge, (aggregate, (index,)))
         if merge.plan.closing == "window" and not merge.plan.fold:
             merge.held -= merge.count
             pieces = [(payload, at, at + len(indices)) for _, indices, payload, at in merge.runs]
@@ -218,6 +238,14 @@ class Merges(Flow):
         if not space.aggregate:
             return [(self.lineages.root, roots)]
         return [segment for index in roots for segment in self.aggregates[index]]
+
+    def _fold_of(self, merge: MergeState, segment: Segment) -> Fold:
+        """The fold of members that were kept as they were, because a journal knows what came of them."""
+        fold = Fold([segment])
+        for _, indices, payload, low in merge.runs:
+            fold.add((payload, low, low + (1 if isinstance(indices, int) else len(indices))))
+        merge.held -= fold.members
+        return fold
 
     def _close_group(self, node: Inbox, lease: Lease, position: int) -> int:
         envelope, at = lease.find(position)

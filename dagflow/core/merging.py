@@ -20,12 +20,16 @@ class Fold:
     """One scope's fold: its accumulated value so far (sealed), and the members not yet combined into it.
 
     At most one step of it is queued or leased at a time; members that come while it is queued join that step.
+    ``asked``: the journal has been asked about it; ``known``: it knows what came of it, so members need not be
+    combined.
     """
 
     __slots__ = (
+        "asked",
         "attempts",
         "closing",
         "error",
+        "known",
         "leased",
         "lost",
         "members",
@@ -46,6 +50,7 @@ class Fold:
         self.error: ErrorRecord | None = None
         self.lost: list[ErrorRecord] = []
         self.attempts = 0  # of the step that failed
+        self.asked = self.known = False
 
     def add(self, piece: Piece) -> None:
         """Take one more run of members."""
@@ -65,7 +70,7 @@ class Fold:
             self.queued.segments = self.segments  # known only now where several Mergers close the scope
         if self.leased or self.queued is not None or not (self.pending or self.closing):
             return None
-        group = Group(self.pending, self.state, self.closing, self)
+        group = Group(self.pending, self.state, self.closing, self, lost=bool(self.lost))
         self.pending = []
         self.queued = Envelope("merge", self.segments, 1, groups=[group])
         return self.queued
@@ -77,7 +82,11 @@ class Fold:
 
 
 class MergeState:
-    """What one Merger of windows or of the run holds, and how many members it holds in all."""
+    """What one Merger of windows or of the run holds, and how many members it holds in all.
+
+    ``ids``: who is in the open window, where a journal wants to know. ``merged``: a journal knows the merge of the
+    whole run, so members are kept as they are until it is clear whether that merge still holds.
+    """
 
     def __init__(self, plan: MergePlan) -> None:
         self.plan = plan
@@ -90,6 +99,8 @@ class MergeState:
         self.lost: list[ErrorRecord] = []
         self.fired = 0
         self.folding = 0
+        self.ids: list[Segment] = []
+        self.merged = False
 
     def room(self) -> int | None:
         """How many more members the open window takes (None: no bound)."""
@@ -103,4 +114,4 @@ class MergeState:
 
     def reset(self) -> None:
         """Start the next window."""
-        self.runs, self.roots, self.count, self.since, self.fold = [], [], 0, None, None
+        self.runs, self.roots, self.count, self.since, self.fold, self.ids = [], [], 0, None, None, []

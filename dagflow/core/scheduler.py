@@ -17,11 +17,12 @@ from typing import Literal
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.commands import Command, Fact
+from dagflow.core.commands import Command, Out
 from dagflow.core.crew import Crew
 from dagflow.core.ids import Segment
-from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox
+from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, JOURNAL, Inbox
 from dagflow.core.lifecycle import advance
+from dagflow.core.recalling import PATIENCE_SECONDS
 from dagflow.errors import InvariantBroken
 
 
@@ -34,7 +35,7 @@ class Scheduler(Crew):
     ``one_by_one``: envelopes of one task (the serial backend). ``fail_fast``: the first lost task ends the run.
     """
 
-    def handle(self, events: Sequence[ev.Event], now: float) -> list[Command | Fact]:
+    def handle(self, events: Sequence[ev.Event], now: float) -> list[Out]:
         """Take in ``events`` (in order), decide, and give what is to be done and what was decided, in order."""
         self.now = now
         if self.finished:
@@ -51,6 +52,8 @@ class Scheduler(Crew):
     def next_deadline(self) -> float | None:
         """When to call `handle` again even if nothing happens."""
         times = [self.waiting.next_due(), self.stall_deadline()]
+        if self.deferred and self.source_open and self.pulling and not self.in_flight:
+            times.append(self.quiet_since + PATIENCE_SECONDS)
         for node in self.nodes:
             if node.merge is not None:
                 times.append(node.merge.due())
@@ -67,7 +70,11 @@ class Scheduler(Crew):
             if not worker.ready:
                 out.append(do.StartWorker(worker.number, worker.node))
         for lease in self.leases.values():
-            out.append(do.Deliver(lease.worker, lease.token, self._job(self.nodes[lease.node], lease)))
+            if lease.worker == JOURNAL:
+                groups = [group for e in lease.envelopes for group in e.groups or ()]
+                out.append(do.Recall(lease.token, lease.node, lease.envelopes[0].kind, lease.segments, groups))
+            else:
+                out.append(do.Deliver(lease.worker, lease.token, self._job(self.nodes[lease.node], lease)))
         if self.pulling:
             out.append(do.Pull(self.pulling))
         return out
@@ -94,6 +101,12 @@ class Scheduler(Crew):
                 self._stop("kill" if event.kill else "drain")
             case ev.PauseAsked():
                 self.paused = event.paused
+            case ev.Recalled():
+                self._recalled(event)
+            case ev.WindowFilled():
+                self._window_filled(event)
+            case ev.Remembered():
+                self._remembered(event)
             # Nothing follows from `TimePassed` but what a turn at that time brings.
 
     def _turn(self) -> None:
@@ -109,6 +122,10 @@ class Scheduler(Crew):
                     self._fire_window(node, node.merge)
             if not self.paused:
                 self._grant()
+                if self.recalling:
+                    self._ask()
+                if self.deferred or self.solo is not None:
+                    self._try_deferred()
                 self._dispatch()
             self._close()
             if not self.paused and self.stopping is None:
@@ -143,7 +160,7 @@ class Scheduler(Crew):
             self.source_error = event.error
 
     def _pull(self) -> None:
-        if self.pulling or not self.source_open:
+        if self.pulling or not self.source_open or self.solo is not None:
             return
         entries = [self.nodes[t] for t in self.plan.source.targets]
         room = min(node.capacity() - node.queued for node in entries)
@@ -153,7 +170,8 @@ class Scheduler(Crew):
             room = min(room, self.sink_room - self.unread)
         if room <= 0 or self.held_bytes() >= self.max_bytes:
             return  # with nothing queued or unread there is room, so that one task always passes, however large
-        want = 1 if self.one_by_one else max(node.want() for node in entries)
+        single = self.one_by_one and not self.recalling
+        want = 1 if single else max(node.want() for node in entries)
         if all(node.lanes == 1 for node in entries):
             # Reading less than an envelope at a time would make small envelopes all the way down.
             want = max(want, min(room, 2 * want))
@@ -162,7 +180,8 @@ class Scheduler(Crew):
         size = max((n.value_bytes or 0.0) for n in entries)
         if size:
             want = min(want, max(1, int(4 * ENVELOPE_BYTES / size)))
-        self.pulling = 1 if self.one_by_one else max(1, min(room, want))
+        self.pulling = 1 if single else max(1, min(room, want))
+        self.quiet_since = self.now
         self._out.append(do.Pull(self.pulling))
 
     def _close(self) -> None:
@@ -200,13 +219,15 @@ class Scheduler(Crew):
         if not node.workers:
             self._start_worker(node)
         if not self.paused:
+            if self.recalling:
+                self._ask()
             self._dispatch()
 
     def _idle(self, node: Inbox) -> bool:
         waiting = self.waiting.at_node.get(node.index, 0)
         held_back = node.dedup.waiting if node.dedup is not None else 0
         folding = node.merge.folding if node.merge is not None else 0
-        return not (node.queued or node.leased or waiting or held_back or folding)
+        return not (node.queued or node.leased or waiting or held_back or folding or node.deferred)
 
     def _wind_down(self) -> None:
         if self.stopping == "drain" and self.leases:

@@ -32,7 +32,7 @@ class Splits(Failing):
                 lease.children[position] = start + count
                 segments.append((space, range(start, start + count)))
             if segments:  # none, where all were dropped
-                self._emit(node, node.plan.ports[produced.port], segments, produced.payload, 0, fresh=True)
+                self._emit(node, node.plan.ports[produced.port], segments, produced.payload, produced.low, fresh=True)
             if not answer.last:
                 lease.owed += 1
                 self._blocked_splits.add(lease.token)
@@ -64,7 +64,15 @@ class Splits(Failing):
             segments = take(lease.segments, ended)
             self._out.append(
                 do.TasksEnded(
-                    node.index, "succeeded", segments, len(ended), 0.0, self._inputs(lease), list(ended), lease.visit
+                    node.index,
+                    "succeeded",
+                    segments,
+                    len(ended),
+                    0.0,
+                    self._inputs(lease),
+                    list(ended),
+                    lease.visit,
+                    self.again,
                 )
             )
             if node.dedup is not None:

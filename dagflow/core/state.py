@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Literal
 
 from dagflow.core import commands as do
-from dagflow.core.commands import Command, Fact
-from dagflow.core.envelope import Lease, Piece
+from dagflow.core.commands import Out
+from dagflow.core.envelope import Envelope, Lease, Piece
 from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
 from dagflow.core.retrying import Waiting
@@ -34,6 +35,7 @@ class State:
         sink_holds: bool = False,
         fail_fast: bool = False,
         one_by_one: bool = False,
+        recording: bool = False,
     ) -> None:
         self.plan = plan
         self.max_in_flight = max_in_flight
@@ -42,6 +44,12 @@ class State:
         self.sink_holds = sink_holds
         self.fail_fast = fail_fast
         self.one_by_one = one_by_one
+        self.recording = recording
+        self.recalling = False
+        self.again = False
+        self.deferred: deque[tuple[int, Envelope]] = deque()
+        self.solo: int | None = None
+        self.quiet_since = 0.0
         self.nodes = [Inbox(node) for node in plan.nodes]
         self.lineages = Lineages(plan)
         self.workers: dict[int, WorkerState] = {}
@@ -66,7 +74,7 @@ class State:
         self.open_roots = 0
         self.aggregates: dict[int, list[Segment]] = {}  # the source tasks that came together in each
         self.now = 0.0
-        self._out: list[Command | Fact] = []
+        self._out: list[Out] = []
         self._tokens = 0
         self._trials = 0
         self._worker_numbers = 0
@@ -119,6 +127,7 @@ class State:
                 self.in_flight -= node.queued
                 node.clear()
             self.waiting.clear()
+            self.deferred.clear()
         self.stopping = how
 
     def _find_upstreams(self) -> list[set[int]]:

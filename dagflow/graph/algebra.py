@@ -212,6 +212,10 @@ class Graph:
         max_in_flight: int | None = None,
         max_bytes: int | str = "1GB",
         logger: Any = None,
+        journal: Any = None,
+        durability: str = "process",
+        resume: str = "strict",
+        retry_failed: bool = False,
     ) -> Any:
         """Run ``tasks`` to the end and return a `RunResult`. See `dagflow.api.run`."""
         return import_module("dagflow.api").run(
@@ -225,6 +229,10 @@ class Graph:
             max_in_flight=max_in_flight,
             max_bytes=max_bytes,
             logger=logger,
+            journal=journal,
+            durability=durability,
+            resume=resume,
+            retry_failed=retry_failed,
         )
 
     def stream(

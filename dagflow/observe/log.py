@@ -75,9 +75,9 @@ class FailureLog:
         self._seen = {}
 
     def facts(self, facts: Sequence[Fact]) -> None:
-        """Report the final failures among the facts."""
+        """Report the final failures among the facts; not those that a journal tells of again."""
         for fact in facts:
-            if isinstance(fact, TaskFailed) and fact.retry_in is None:
+            if isinstance(fact, TaskFailed) and fact.retry_in is None and not fact.again:
                 node = self._nodes[fact.node]
                 kind = node, clean(fact.error.type, NAME_MOST)
                 if kind not in self._seen and len(self._seen) >= _KINDS_MOST:
@@ -204,7 +204,7 @@ class _RunLog:
     def facts(self, facts: Sequence[Fact]) -> None:
         """Hand the facts about tasks to the thread; waits where that is far behind."""
         wanted = self._wanted
-        told = [f for f in facts if isinstance(f, (TasksEnded, TaskFailed)) and status_of(f) in wanted]
+        told = [f for f in facts if isinstance(f, (TasksEnded, TaskFailed)) and not f.again and status_of(f) in wanted]
         if told:
             self._put(told)
 

@@ -15,6 +15,9 @@ from dagflow.core.invariants import check
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import InvariantBroken
 from dagflow.graph.algebra import Graph
+from dagflow.journal.keeper import Keeper
+from dagflow.journal.memory import MemoryJournal
+from dagflow.journal.versions import Versions
 from dagflow.protocols import NodeSnapshot, Snapshot
 from dagflow.result import Collector, RunResult
 from dagflow.testing.world import World
@@ -23,7 +26,8 @@ from dagflow.testing.world import World
 class Simulation:
     """One run of ``graph`` over ``tasks``, step by step.
 
-    ``choose(n)`` decides everything that is left to chance. ``deaths``: how many workers may die.
+    ``choose(n)`` decides everything that is left to chance. ``deaths``: how many workers may die. ``journal``:
+    where the run is kept; whoever drops a simulation in the middle has killed its driver.
     """
 
     def __init__(
@@ -33,19 +37,35 @@ class Simulation:
         choose: Callable[[int], int],
         *,
         deaths: int = 0,
+        journal: MemoryJournal | None = None,
+        resume: str = "strict",
+        retry_failed: bool = False,
         **options: Any,
     ) -> None:
         self.choose, self.graph = choose, graph
         self.world = World(graph, tasks, choose, deaths=deaths)
-        self.scheduler = Scheduler(self.world.plan, **options)
+        self.scheduler = Scheduler(self.world.plan, recording=journal is not None, **options)
         self.now = 0.0
         self.steps = 0
-        self.tell([])
+        self.keeper: Keeper | None = None
+        if journal is not None:
+            plan = self.world.plan
+            versions = Versions(graph, plan)
+            self.keeper = Keeper(journal, plan, versions, resume=resume, retry_failed=retry_failed)
+            self.world.keeper = self.keeper
+            self.tell([self.keeper.open()])
+        else:
+            self.tell([])
 
     def tell(self, events: list[ev.Event]) -> None:
         """Let events happen, and check that everything still adds up."""
-        self.world.act(self.scheduler.handle(events, self.now))
-        check(self.scheduler)
+        while True:
+            out = self.scheduler.handle(events, self.now)
+            news = self.keeper.record(out) if self.keeper is not None else []
+            check(self.scheduler)
+            events = [*news, *self.world.act(out)]
+            if not events:
+                break
 
     def step(self) -> bool:
         """Let one thing happen; False when the run has ended."""
@@ -77,6 +97,8 @@ class Simulation:
 
     def result(self) -> RunResult:
         """The result, as a user would get it."""
+        if self.keeper is not None:
+            self.keeper.close(self.world.reason)
         collector = Collector(self.world.plan)
         collector.source.add(self.world.kept)
         collector.take(self.world.facts)
@@ -105,3 +127,16 @@ def simulate(graph: Graph, tasks: Sequence[Any], seed: int, *, deaths: int = 0, 
     """Run ``graph`` over ``tasks`` in the order of things that ``seed`` gives."""
     chance = random.Random(seed)
     return Simulation(graph, tasks, chance.randrange, deaths=deaths, **options).run()
+
+
+def simulate_with_deaths(graph: Graph, tasks: Sequence[Any], seed: int, *, drivers: int, **options: Any) -> RunResult:
+    """Like `simulate`, but the driver is killed up to ``drivers`` times, each time between two steps."""
+    chance = random.Random(seed)
+    journal = MemoryJournal()
+    for _ in range(drivers):
+        simulation = Simulation(graph, tasks, chance.randrange, journal=journal, **options)
+        for _ in range(chance.randrange(60)):
+            if not simulation.step():
+                return simulation.result()
+        journal.abandon()
+    return Simulation(graph, tasks, chance.randrange, journal=journal, **options).run()

@@ -13,8 +13,10 @@ from typing import Any
 from dagflow.core import commands as do
 from dagflow.core import events as ev
 from dagflow.core.commands import SPLIT_CREDIT, Job
+from dagflow.core.inbox import JOURNAL
 from dagflow.graph.algebra import Graph
 from dagflow.graph.plan import Plan
+from dagflow.journal.keeper import Keeper
 from dagflow.work.clock import Clock
 from dagflow.work.execute import Runner, load
 from dagflow.work.program import Program
@@ -56,11 +58,13 @@ class World:
         self.facts: list[do.Fact] = []
         self.kept: list[Any] = []
         self.reason: str | None = None
+        self.keeper: Keeper | None = None
 
     # -- what the scheduler wants -----------------------------------------------------------------------
 
-    def act(self, out: Sequence[do.Command | do.Fact]) -> None:
-        """Take commands in, and keep the facts."""
+    def act(self, out: Sequence[do.Out]) -> list[ev.Event]:
+        """Take commands in, and keep the facts; gives what a journal answers at once."""
+        events: list[ev.Event] = []
         for item in out:
             match item:
                 case do.StartWorker():
@@ -68,8 +72,16 @@ class World:
                 case do.StopWorker():
                     self.workers.pop(item.worker, None)
                 case do.Deliver():
+                    if self.keeper is not None:
+                        self.keeper.fill(item.job)
                     if item.worker in self.workers:
                         self.workers[item.worker].jobs.append((item.token, item.job))
+                case do.Grant() if item.worker == JOURNAL:
+                    assert self.keeper is not None
+                    events.extend(self.keeper.grant(item.token))
+                case do.Recall():
+                    assert self.keeper is not None
+                    events.extend(self.keeper.recall(item))
                 case do.Grant():
                     worker = self.workers.get(item.worker)
                     if worker is not None and worker.token == item.token:
@@ -82,8 +94,11 @@ class World:
                     self.reason = item.reason
                 case do.Probe():
                     self.asked.add(item.worker)
+                case do.Settled() | do.Fired() | do.AggregatesEnded() | do.Tried() | do.Leased():
+                    pass
                 case _:
                     self.facts.append(item)
+        return events
 
     # -- what may happen ----------------------------------------------------------------------------------
 
@@ -135,6 +150,8 @@ class World:
         count = 1 + self.choose(min(wanted, left))
         values = self.tasks[self.given : self.given + count]
         self.given += count
+        if self.keeper is not None:
+            self.keeper.take(values)
         self.kept.extend(values)
         return ev.Pulled(live(values, len(self.plan.source.targets)), count)
 

@@ -155,6 +155,28 @@ def unseal_error(data: bytes) -> BaseException:
     return error
 
 
+def pack_error(error: ErrorRecord) -> tuple[Any, ...]:
+    """An error record as builtins."""
+    sealed = seal_error(error.sealed) if isinstance(error.sealed, BaseException) else error.sealed
+    causes = tuple(pack_error(c) for c in error.causes)
+    return (
+        error.kind,
+        error.type,
+        error.message,
+        error.traceback,
+        sealed,
+        causes,
+        error.node,
+        error.attempts,
+    )
+
+
+def unpack_error(packed: tuple[Any, ...]) -> ErrorRecord:
+    """The record that `pack_error` packed."""
+    kind, name, message, traceback, sealed, causes, node, attempts = packed
+    return ErrorRecord(kind, name, message, traceback, sealed, tuple(unpack_error(c) for c in causes), node, attempts)
+
+
 def open_error(record: ErrorRecord) -> BaseException:
     """The exception of a record, as the user gets it: itself, with node, attempts and worker's traceback in notes."""
     if record.kind == "missing":

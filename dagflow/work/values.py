@@ -26,7 +26,7 @@ class Place(Protocol):
 class Values:
     """Live values. ``branches`` are copies for the 2nd, 3rd, ... node that gets them."""
 
-    __slots__ = ("branches", "count", "size", "values")
+    __slots__ = ("__weakref__", "branches", "count", "size", "values")
 
     def __init__(self, values: Sequence[Any], branches: tuple[Values, ...] = ()) -> None:
         self.values = values

@@ -71,6 +71,10 @@ class Contender:
         """Only there in what takes part in the row of extras, which runs `collect`."""
         raise NotImplementedError
 
+    def keep(self, functions: Functions, source: Iterable[Any], envelope: int) -> tuple[Sequence[Any], int]:
+        """As `collect`, with ``envelope`` tasks at a time; the results, and how large the journal is."""
+        raise NotImplementedError
+
     @classmethod
     def takes_part(cls, workload: str, method: str) -> bool:
         """Whether it can do a workload."""

@@ -159,4 +159,38 @@ class Journalled(_Extra):
         return os.path.join(self.folder.name, "journal.db")
 
 
-CONTENDERS = (Dagflow, Plain, Progress, Logged, Traced, TracedSome, Journalled)
+class Unkept(Contender):
+    """The chain of W1 with envelopes of a size that is set from outside, without a journal."""
+
+    name = "dagflow, no journal"
+    kind = "dagflow"
+    package = "dagflow"
+
+    def prepare(self) -> None:
+        Dagflow().prepare()
+        self.folder = tempfile.TemporaryDirectory()
+
+    def close(self) -> None:
+        self.folder.cleanup()
+
+    def journal(self) -> str | None:
+        """Where the journal is."""
+        return None
+
+    def keep(self, functions: Functions, source: Iterable[Any], envelope: int) -> tuple[Sequence[Any], int]:
+        from dagflow.core import inbox
+
+        inbox.ENVELOPE_TASKS = envelope  # type: ignore[misc]  # the scheduler aims at as many; it gets no more
+        where = self.journal()
+        values = _chain(functions).run(source, journal=where).values
+        return values, os.path.getsize(where) if where is not None else 0
+
+
+class Kept(Unkept):
+    name = "dagflow, with journal"
+
+    def journal(self) -> str | None:
+        return os.path.join(self.folder.name, "journal.db")
+
+
+CONTENDERS = (Dagflow, Plain, Progress, Logged, Traced, TracedSome, Journalled, Unkept, Kept)

@@ -243,6 +243,20 @@ def w9b(contender: Contender, size: int) -> Figures:
     return {"share": (used_up - start) / seconds, "seconds": seconds}
 
 
+# -- what a journal costs ----------------------------------------------------------------------------------------
+
+
+def _kept(envelope: int) -> Callable[[Contender, int], Figures]:
+    def drive(contender: Contender, size: int) -> Figures:
+        start = time.perf_counter()
+        results, kept = contender.keep(tasks.CHAIN, range(size), envelope)
+        seconds = time.perf_counter() - start
+        check(sorted(results) == [tasks.chained(x) for x in range(size)], "some results are wrong")
+        return {"rate": size / seconds, "bytes": kept / size, "seconds": seconds}
+
+    return drive
+
+
 # -- starting Python with it -----------------------------------------------------------------------------------
 
 
@@ -296,6 +310,11 @@ WORKLOADS: dict[str, Workload] = {
         Workload("W10", "10 chains of 10 nodes, 1,000 items each", "many", 1000, 100, _RATE, w10, memory=True),
         Workload("import", "importing it, and its command line's --help, in a fresh interpreter", "commands", 9, 3,
                  (Figure("import", "import ms", 0, False), Figure("help", "--help ms", 0, False)), imports),
+        *(
+            Workload(f"J{envelope}", f"a journal: the chain of W1, {envelope:,} tasks an envelope", "keep", size, quick,
+                     (*_RATE, Figure("bytes", "bytes a task kept", 1, False)), _kept(envelope))
+            for envelope, size, quick in ((1, 10_000, 500), (64, 200_000, 5000), (1024, 1_000_000, 20_000))
+        ),
         Workload("extras", "W1 with what can be switched on", "extra", 300_000, 30_000, _RATE, w1, memory=True),
     )
 }  # fmt: skip

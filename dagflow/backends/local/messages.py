@@ -8,12 +8,12 @@ from __future__ import annotations
 from array import array
 
 from dagflow.core.commands import Job
-from dagflow.core.envelope import ErrorRecord, FailedTask, FailurePayload, Group, Piece
+from dagflow.core.envelope import FailedTask, FailurePayload, Group, Piece
 from dagflow.core.events import Answer, Produced
 from dagflow.core.visits import Times
 from dagflow.errors import PayloadError
 from dagflow.work.codec import seal
-from dagflow.work.outcome import seal_error
+from dagflow.work.outcome import pack_error, unpack_error
 from dagflow.work.values import Sealed, Values
 
 TYPE_CHECKING = False
@@ -156,31 +156,6 @@ def _unpack_piece(packed: Any, at: Callable[[Any, int], Sealed]) -> Piece:
         pieces = [_unpack_piece(piece, at) for piece in inner]
         items.append(FailedTask(pieces, unpack_error(error), merged))
     return FailurePayload(items, len(items), 0), low, high
-
-
-# -- errors ------------------------------------------------------------------------------------------------
-
-
-def pack_error(error: ErrorRecord) -> tuple[Any, ...]:
-    """An error record as builtins."""
-    sealed = seal_error(error.sealed) if isinstance(error.sealed, BaseException) else error.sealed
-    causes = tuple(pack_error(c) for c in error.causes)
-    return (
-        error.kind,
-        error.type,
-        error.message,
-        error.traceback,
-        sealed,
-        causes,
-        error.node,
-        error.attempts,
-    )
-
-
-def unpack_error(packed: tuple[Any, ...]) -> ErrorRecord:
-    """The record that `pack_error` packed."""
-    kind, name, message, traceback, sealed, causes, node, attempts = packed
-    return ErrorRecord(kind, name, message, traceback, sealed, tuple(unpack_error(c) for c in causes), node, attempts)
 
 
 # -- answers: worker to driver -----------------------------------------------------------------------------

@@ -1,0 +1,337 @@
+"""Fingerprints: what of a node decides its results, as labelled short texts that can be compared and named.
+
+Counted are the code of its functions as instructions (not comments, formatting, line numbers, docstrings or names
+of locals), constants, defaults, closure values, the functions, classes and constants of the same module that it
+names, and the options that change results. ``version=`` of a node speaks for all of its code.
+
+Things that change while a program runs are its state and not its code, and are not counted: lists, dicts and
+sets, wherever they are referred to, names that the function itself sets, and what the object of a bound method
+holds. Constants are what cannot change (numbers, texts, tuples of them) and is written down in the source; what a
+module works out when it is loaded (the time, a process's number, an argument of the command line) is none. Of an
+object that is called, what it holds counts, as far as its own methods never set it but when it is made.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import enum
+import functools
+import hashlib
+import inspect
+import linecache
+import re
+import types
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from dagflow.graph.marks import DROP
+from dagflow.graph.merger import Merger
+from dagflow.graph.node import Node
+from dagflow.graph.router import Router
+from dagflow.work.canonical import content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Print = dict[str, str]
+"""Labels ("the code of 'parse'", "constant 'LIMIT'", "batch_size") and what stands for what they name."""
+
+_SILENT: Final = frozenset(("RESUME", "CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL"))
+_VALUES: Final = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, PurePath, re.Pattern)
+_SHOWN: Final = 60
+
+
+def fingerprint(node: Node, name_of: Callable[[Node], str]) -> Print:
+    """What decides the results of a node. ``name_of``: what other nodes are called in the graph."""
+    found: Print = {"kind": node.kind}
+    if node.version is not None:
+        found["version"] = repr(node.version)
+    else:
+        _Reader(found).read("its function", node.func)
+        for method in ("get_args", "process_result"):
+            if node.overrides(method):
+                _Reader(found).read(f"its {method}", getattr(node, method))
+    found["unpack"] = repr(node.unpacks())
+    if node.batch_size is not None:
+        found["batch_size"] = repr(node.batch_size)
+    if node.deduplicate is not False:
+        _option(found, node, "deduplicate", node.deduplicate)
+    if isinstance(node, Merger):
+        found["on_missing"] = repr(node.on_missing)
+        found["of"] = repr(name_of(node.of) if isinstance(node.of, Node) else node.of)
+        for option in ("size", "within"):
+            if getattr(node, option) is not None:
+                found[option] = repr(getattr(node, option))
+        if node.fold is not None:
+            _option(found, node, "fold", node.fold[0])
+            found["the start of fold"] = _value(node.fold[1]) or _kind(node.fold[1])
+    if isinstance(node, Router):
+        found["default"] = "DROP" if node.default is DROP else repr(node.default)
+    return found
+
+
+def _option(found: Print, node: Node, option: str, value: Any) -> None:
+    found[option] = "on"
+    if callable(value) and node.version is None:
+        _Reader(found).read(option, value)
+
+
+class _Reader:
+    """Reads functions, and what they name, into a print."""
+
+    def __init__(self, found: Print) -> None:
+        self.found = found
+        self.seen: set[int] = set()
+        self.alive: list[Any] = []
+
+    def read(self, label: str, thing: Any) -> None:
+        """Whatever a node may be given as a function."""
+        if id(thing) in self.seen:
+            return
+        self.seen.add(id(thing))
+        self.alive.append(thing)
+        if isinstance(thing, functools.partial):
+            self.read(label, thing.func)
+            self._values(f"argument of {label}", enumerate(thing.args))
+            self._values(f"argument of {label}", thing.keywords.items())
+        elif isinstance(thing, types.MethodType):
+            self.read(label, thing.__func__)
+        elif isinstance(thing, types.FunctionType):
+            self._function(label, thing)
+        elif isinstance(thing, (staticmethod, classmethod)):
+            self.read(label, thing.__func__)
+        elif isinstance(thing, property):
+            for part in (thing.fget, thing.fset):
+                if part is not None:
+                    self.read(label, part)
+        elif inspect.isclass(thing):
+            self._class(label, thing)
+        elif hasattr(thing, "__wrapped__"):
+            self.read(label, thing.__wrapped__)
+        elif inspect.isroutine(thing):
+            self.found[label] = f"{getattr(thing, '__module__', None)}.{thing.__qualname__}"
+        else:
+            self._class(label, type(thing))
+            self._state(label, thing)
+
+    def _function(self, label: str, function: types.FunctionType) -> None:
+        code = function.__code__
+        self.found[f"the code of {label}"] = _code(code)
+        names = code.co_varnames[: code.co_argcount]
+        defaults = function.__defaults__ or ()
+        self._values(f"default of {label}", zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        self._values(f"default of {label}", (function.__kwdefaults__ or {}).items())
+        cells = []
+        state = set(_assigned(code))
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                if name not in state:
+                    cells.append((name, cell.cell_contents))
+            except ValueError:
+                pass  # not set yet
+        self._values("closure value", cells)
+        self._globals(function)
+
+    def _globals(self, function: types.FunctionType) -> None:
+        """What the function names of its own module."""
+        module = function.__module__
+        state = set(_assigned(function.__code__))
+        written = constants_in(function.__code__.co_filename)
+        for name in sorted(set(_names(function.__code__)) - state):
+            if name not in function.__globals__:
+                continue
+            value = function.__globals__[name]
+            if isinstance(value, (types.ModuleType, Node)):
+                continue
+            if _is_code(value):
+                if getattr(value, "__module__", None) == module:
+                    self.read(f"{name!r}, which it names", value)
+            elif written is None or name in written:
+                self._values("constant", ((name, value),))
+
+    def _class(self, label: str, kind: type) -> None:
+        self.found[label] = f"{kind.__module__}.{kind.__qualname__}"
+        for base in kind.__mro__[1:]:
+            if base.__module__ == kind.__module__:
+                self.read(f"{base.__qualname__!r}, which it builds on", base)
+        for name, part in sorted(vars(kind).items()):
+            if _is_code(part) or isinstance(part, (staticmethod, classmethod, property)):
+                self.read(f"{kind.__qualname__}.{name}", part)
+            elif not name.startswith("__"):
+                self._values(f"constant of {kind.__qualname__}", ((name, part),))
+
+    def _state(self, label: str, thing: Any) -> None:
+        state = getattr(thing, "__dict__", None)
+        if isinstance(state, dict):
+            own = set(_set_later(type(thing)))
+            items = [(str(n), value) for n, value in state.items() if not str(n).startswith("__") and n not in own]
+            self._values(f"attribute of {label}", sorted(items, key=lambda item: item[0]))
+
+    def _values(self, label: str, items: Any) -> None:
+        for name, value in items:
+            known = _value(value)
+            if known is not None:
+                self.found[f"{label} {name!r}"] = known
+            elif isinstance(value, (tuple, frozenset)):
+                self._values(f"{label} {name!r}, part", enumerate(value))
+            elif _is_code(value) or isinstance(value, functools.partial):
+                self.read(f"{label} {name!r}", value)
+
+
+def _is_code(value: Any) -> bool:
+    return inspect.isroutine(value) or inspect.isclass(value) or hasattr(value, "__wrapped__")
+
+
+def _value(value: Any) -> str | None:
+    """What stands for a value that cannot change; None for any other."""
+    if not _constant(value):
+        return None
+    try:
+        key = content_key(value).hex()[:12]
+    except Exception:  # noqa: BLE001 - a class's own __reduce__ may raise anything
+        return _kind(value)
+    text = repr(value)
+    return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} #{key}"
+
+
+def _constant(value: Any) -> bool:
+    if isinstance(value, (tuple, frozenset)):
+        return all(_constant(part) for part in value)
+    return isinstance(value, _VALUES)
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+# -- constants of a module ---------------------------------------------------------------------------------
+
+_MAKERS: Final = frozenset(
+    ("compile", "Path", "PurePath", "Decimal", "Fraction", "timedelta", "date", "datetime", "frozenset", "tuple",
+     "range", "complex", "float", "int", "str", "bytes", "bool")
+)  # fmt: skip
+"""Calls of these with constants make constants."""
+
+
+def constants_in(filename: str) -> frozenset[str] | None:
+    """The names that the top level of a source file sets to constants; None where there is no source to read."""
+    linecache.checkcache(filename)
+    lines = linecache.getlines(filename)
+    return _constants_of("".join(lines)) if lines else None
+
+
+@functools.lru_cache(maxsize=64)
+def _constants_of(source: str) -> frozenset[str] | None:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+    found: dict[str, bool] = {}
+    for statement in _top_level(tree.body):
+        targets: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
+            targets = [statement.target]
+        value = getattr(statement, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name):
+                written = value is not None and _is_written(value, found)
+                found[target.id] = written and found.get(target.id, True)
+    return frozenset(name for name, written in found.items() if written)
+
+
+def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        yield statement
+        for part in ("body", "orelse", "finalbody"):
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield from _top_level(getattr(statement, part, []))
+
+
+def _is_written(value: ast.expr, known: dict[str, bool]) -> bool:
+    """Whether an expression is worked out of what is written there alone."""
+    for part in ast.walk(value):
+        if isinstance(part, ast.Call):
+            maker = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", None)
+            if maker not in _MAKERS or not (part.args or part.keywords):
+                return False
+        elif isinstance(part, ast.Name):
+            if not (known.get(part.id) or part.id in _MAKERS or part.id in ("re", "datetime", "decimal", "pathlib")):
+                return False
+        elif not isinstance(part, _WRITTEN):
+            return False
+    return True
+
+
+_WRITTEN: Final = (
+    ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare,
+    ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.Attribute, ast.keyword, ast.operator, ast.unaryop,
+    ast.boolop, ast.cmpop, ast.expr_context,
+)  # fmt: skip
+
+
+# -- code --------------------------------------------------------------------------------------------------
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The global names that code, and the code inside it, refers to."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _assigned(code: types.CodeType) -> Iterator[str]:
+    """The names outside it that code sets: a counter, say. They are state, not code."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL"):
+            yield str(step.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _assigned(constant)
+
+
+def _set_later(kind: type) -> Iterator[str]:
+    """The attributes that methods of a class set, other than when an object is made."""
+    for base in kind.__mro__:
+        for name, part in vars(base).items():
+            if name not in ("__init__", "__new__", "__setstate__") and isinstance(part, types.FunctionType):
+                for step in dis.get_instructions(part):
+                    if step.opname == "STORE_ATTR":
+                        yield str(step.argval)
+
+
+def _code(code: types.CodeType) -> str:
+    """A hash of what code does."""
+    return hashlib.blake2b(_instructions(code).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _instructions(code: types.CodeType) -> str:
+    """Instructions by name, with what they speak of; jumps by which instruction they lead to."""
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+    place = {step.offset: at for at, step in enumerate(steps)}
+    lines = [f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags & 0x2AC}"]
+    for step in steps:
+        lines.append(f"{step.opname} {_speaks_of(step, place)}")
+    if hasattr(code, "co_exceptiontable"):
+        lines.append(code.co_exceptiontable.hex())
+    return "\n".join(lines)
+
+
+def _speaks_of(step: dis.Instruction, place: dict[int, int]) -> str:
+    value = step.argval
+    if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
+        return f"to {place.get(value, value)}"
+    if step.opcode in dis.haslocal:
+        return str(step.arg)
+    if isinstance(value, types.CodeType):
+        return _instructions(value)
+    if step.opcode in dis.hasconst:
+        try:
+            return content_key(value).hex()
+        except Exception:  # noqa: BLE001
+            return repr(value)
+    return repr(value)
