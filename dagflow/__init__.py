@@ -16,16 +16,16 @@ A run is a ring of which only one part thinks::
 
             ┌──────────────────────────── mailbox ◄──────────────────────────┐
             ▼                                                                │
-      collect ──► decide ──► act ─────────────────────► workers ─────────────┘
-      (events)    (core,     (commands:
-                   pure)      deliver, start, stop, pull)
+      collect ──► decide ──► record ──► act ──────────► workers ─────────────┘
+      (events)    (core,     (journal,  (commands:
+                   pure)      if any)    deliver, start, stop, pull)
                      └──► tell (facts: results, progress, log; one way, nothing comes back)
 
 * `dagflow.graph` (floor 1): values. A graph is immutable; `compile` turns it into a plan of numbers.
 * `dagflow.core` (floor 2): decides, per batch, without processes, clock, threads or randomness.
 * `dagflow.work` (floor 2b): the loop that runs a node's function inside a worker, and how values are sealed.
 * `dagflow.protocols` (floor 3): the doors between the ring and the world.
-* `dagflow.backends`, `dagflow.observe` (floor 4): who works, who listens.
+* `dagflow.backends`, `dagflow.journal`, `dagflow.observe` (floor 4): who works, what is kept, who listens.
 * `dagflow.run` (floor 5): the ring. `dagflow.api` is the only place that knows every name.
 
 Every source task ends in exactly one of done, failed, dropped, cancelled. A function may run more than once

@@ -47,6 +47,14 @@ SHOWN = {
     ],
     "disasters/uneven_branches_into_one_node": ["quick 7 & slow 71", "True"],
     "fold_million": ["True memory grew by less than 64 MiB: True"],
+    "killed_and_resumed": [
+        "the first process ended by signal 9",
+        "the journal says of its run: interrupted",
+        "packages that have ended now: {'done': 5} given again: ",
+        "each file was read: True",
+        "read before the kill: True read again, since nobody knows how far it was: True",
+        "the same as in one go: True",
+    ],
     "nested_split": ["anna [700, 6000]", "bert []", "cleo [0]"],
     "router_failures": [
         "0 dropped",

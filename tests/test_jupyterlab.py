@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,22 +21,16 @@ from typing import Any
 
 import psutil
 import pytest
+from chromium import SECONDS, browser, free_port, webdriver
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip(
-        "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)", allow_module_level=True
-    )
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra test)")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (extra test)")
 pytest.importorskip("jupyterlab", reason="jupyterlab is not installed (extra test)")
 pytest.importorskip("ipywidgets", reason="ipywidgets is not installed (extra notebook)")
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra test)")
 errors = pytest.importorskip("selenium.common.exceptions")
 wait = pytest.importorskip("selenium.webdriver.support.wait")
 
 FIRST = Path(__file__).parent.parent / "notebooks" / "1_first_graph.ipynb"
-SECONDS = 60
 CELL = ".jp-Notebook .jp-CodeCell"
 
 # The colours of the first picture that a part of the page shows, each with how many of its dots have it.
@@ -111,14 +103,7 @@ class Lab:
         while not self.answers():
             assert self.server.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
             threading.Event().wait(0.1)
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1100"):
-            options.add_argument(f"--{argument}")
-        options.add_argument(f"--user-data-dir={self.folder / 'home' / 'browser'}")
-        self.browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        self.browser.set_script_timeout(SECONDS)
-        self.browser.set_page_load_timeout(SECONDS)
+        self.browser = browser(self.folder / "home" / "browser")
 
     def answers(self) -> bool:
         try:
@@ -178,12 +163,6 @@ class Lab:
 
     def colours(self, place: Any) -> dict[str, int]:
         return dict(self.browser.execute_async_script(COLOURS, place))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

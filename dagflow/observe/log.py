@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from dagflow.core.commands import TaskFailed, TasksEnded
 from dagflow.observe.inputs import Inputs
 from dagflow.observe.logfile import LogFile
-from dagflow.observe.progress import bars_aside
 from dagflow.observe.records import LEVELS, TaskRecord, failed_record, records_of, status_of
 from dagflow.observe.text import NAME_MOST, clean
 
@@ -40,11 +39,10 @@ def _names_of(plan: Plan) -> list[str]:
 
 
 def _say(level: str, text: str, error: BaseException | None = None) -> None:
-    """A record in the user's log; progress bars make room for it."""
+    """A record in the user's log."""
     from loguru import logger
 
-    with bars_aside():
-        logger.opt(exception=error).log(level, text)
+    logger.opt(exception=error).log(level, text)
 
 
 class FailureLog:

@@ -49,9 +49,9 @@ def _start(part: _Slice) -> float:
 def _events(
     slices: list[_Slice], arrows: list[tuple[Hop, Hop]], spans: list[tuple[Trace, float, float]], first: float
 ) -> Iterator[Event]:
-    tracks = _Tracks()
+    tracks = _Tracks(slices)
     where: dict[int, tuple[int, int]] = {}
-    yield _named("process_name", NOBODY, 0, "source tasks")
+    yield _about("process_name", NOBODY, 0, name="source tasks")
     for hop, trace in slices:
         pid, tid, fresh = tracks.of(hop)
         yield from fresh
@@ -60,15 +60,24 @@ def _events(
     for number, (tail, head) in enumerate(arrows, 1):
         yield from _arrow(number, tail, head, where, first)
     for trace, began, ended in spans:
-        both = {"cat": "task", "id": trace.trace_id, "pid": NOBODY, "tid": 0, "name": _name(trace)}
+        # An id of the process's own, or the span would stand apart from it.
+        both = {"cat": "task", "id2": {"local": trace.trace_id}, "pid": NOBODY, "tid": 0, "name": _name(trace)}
         yield {"ph": "b", "ts": _micro(began, first), **both, "args": {"status": trace.status}}
         yield {"ph": "e", "ts": _micro(ended, first), **both}
 
 
 class _Tracks:
-    """Tracks of workers. One that does several tasks at once has a track for each that runs beside others."""
+    """Tracks of workers. One that does several tasks at once has a track for each that runs beside others.
 
-    def __init__(self) -> None:
+    A viewer shows a process as a group that is closed at first: one with a single worker has the name of that.
+    """
+
+    def __init__(self, slices: list[_Slice]) -> None:
+        workers: dict[int, set[tuple[str, int]]] = {}
+        for hop, _ in slices:
+            if hop.worker is not None:
+                workers.setdefault(hop.pid or NOBODY, set()).add((hop.node, hop.worker))
+        self.names = {pid: _worker(*min(own)) if len(own) == 1 else "workers" for pid, own in workers.items()}
         self.ends: dict[tuple[int, int], list[float]] = {}
         self.tids: dict[tuple[int, int, int], int] = {}
         self.named = {NOBODY}
@@ -85,15 +94,19 @@ class _Tracks:
             return pid, self.tids[pid, hop.worker, lane], []
         lanes.append(hop.end)
         tid = self.tids[pid, hop.worker, lane] = len(self.tids) + 1
-        name = f"{hop.node}, worker {hop.worker}" + (f", {lane + 1}" if lane else "")
-        fresh = [_named("thread_name", pid, tid, clean(name))]
+        name = _worker(hop.node, hop.worker) + (f", {lane + 1}" if lane else "")
+        fresh = [_about("thread_name", pid, tid, name=name)]
         if pid not in self.named:
             self.named.add(pid)
-            fresh.insert(0, _named("process_name", pid, tid, f"process {pid}"))
+            fresh.insert(0, _about("process_name", pid, 0, name=self.names[pid]))
         return pid, tid, fresh
 
 
-def _named(what: str, pid: int, tid: int, name: str) -> Event:
+def _worker(node: str, worker: int) -> str:
+    return clean(f"{node}, worker {worker}")
+
+
+def _about(what: str, pid: int, tid: int, *, name: str) -> Event:
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
 
 

@@ -6,11 +6,12 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from dagflow.observe.aside import ASIDE
 from dagflow.observe.text import clean
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Progress:
     ``names``: what to write before the bars, by node name (default: the node's name). ``only``: the nodes
     to show (default: all). Nothing is written where stderr is no terminal; a notebook gets widgets, or,
     without ipywidgets, one line for all nodes, since its output cannot go back up to an earlier line.
+    While bars of text are there, lines that others in this process write go above them (`dagflow.observe.aside`).
     """
 
     wants_facts = False
@@ -44,6 +46,7 @@ class Progress:
         self._nodes: list[int] = []
         self._bars: list[Any] = []
         self._total: Any = None
+        self._aside = False
 
     def opened(self, plan: Plan) -> None:
         """Draw the bars, still empty."""
@@ -53,12 +56,22 @@ class Progress:
         if not self._nodes or sys.stderr is None or not (notebook or sys.stderr.isatty()):
             return
         make = _bar_class()
-        single = notebook and not _draws_widgets(make)
-        if single or len(self._nodes) > BARS_MOST:
-            self._total = _new_bar(make, clean(plan.name or "all nodes", _NAME_MOST), notebook)
-        if not single:
-            shown = self._nodes if self._total is None else self._nodes[:BUSIEST]
-            self._bars = [_new_bar(make, self._label(plan.nodes[i].name), notebook) for i in shown]
+        widgets = notebook and _draws_widgets(make)
+        single = notebook and not widgets
+        if not widgets:
+            stream = sys.stderr
+            ASIDE.begin(stream, lambda: make.external_write_mode(file=stream), make.get_lock(), _drawing)
+            self._aside = True
+        try:
+            if single or len(self._nodes) > BARS_MOST:
+                self._total = _new_bar(make, clean(plan.name or "all nodes", _NAME_MOST), notebook)
+            if not single:
+                shown = self._nodes if self._total is None else self._nodes[:BUSIEST]
+                for i in shown:
+                    self._bars.append(_new_bar(make, self._label(plan.nodes[i].name), notebook))
+        except BaseException:
+            self._leave()
+            raise
 
     def _label(self, name: str) -> str:
         return clean(self._names.get(name, name), _NAME_MOST)
@@ -70,6 +83,13 @@ class Progress:
         """Redraw."""
         if not self._bars and self._total is None:
             return
+        try:
+            self._draw(snapshot)
+        except Exception:
+            self._leave()  # who raises is not told of the end
+            raise
+
+    def _draw(self, snapshot: Snapshot) -> None:
         nodes = [snapshot.nodes[i] for i in self._nodes]
         if self._total is not None:
             _show(self._total, nodes)
@@ -82,13 +102,24 @@ class Progress:
 
     def closed(self, snapshot: Snapshot) -> None:
         """Show the final numbers and leave the bars on the screen."""
-        bars = [self._total, *self._bars] if self._total is not None else self._bars
         try:
             self.tick(snapshot)
         finally:
-            self._bars, self._total = [], None
-            for bar in bars:
-                bar.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the bars to the screen as they are."""
+        bars = self._bars if self._total is None else [self._total, *self._bars]
+        self._bars, self._total = [], None
+        try:
+            # Off, and each drawn where the next line goes: the bars of other runs go on below them.
+            with _bar_class().external_write_mode(file=bars[0].fp) if bars else nullcontext():
+                for bar in bars:
+                    bar.close()
+        finally:
+            if self._aside:
+                self._aside = False
+                ASIDE.end()
 
 
 def _show(bar: Any, nodes: list[NodeSnapshot]) -> None:
@@ -141,6 +172,15 @@ def _bar_class() -> Any:
     return kind
 
 
+def _drawing() -> bool:
+    """Whether this thread holds the lock of our bars, or of the user's own, which tqdm's classes keep each for itself.
+
+    What tqdm makes itself is a pair of a lock of threads and one of processes.
+    """
+    locks = [vars(kind)["_lock"] for kind in _bar_class().__mro__ if "_lock" in vars(kind)]
+    return any(getattr(lock, "th_lock", lock)._is_owned() for lock in locks)
+
+
 def _draws_widgets(bar_class: Any) -> bool:
     return any(base.__module__ == "tqdm.notebook" for base in bar_class.__mro__)
 
@@ -152,13 +192,3 @@ def in_notebook() -> bool:
         return False
     shell = ipython.get_ipython()
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
-
-
-@contextmanager
-def bars_aside() -> Iterator[None]:
-    """Take the bars off the screen while something else is written, if there are any."""
-    if not _bar_class.cache_info().currsize:
-        yield
-        return
-    with _bar_class().external_write_mode(file=sys.stderr):
-        yield

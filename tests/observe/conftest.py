@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from loguru import logger as _loguru  # noqa: F401 - before any test puts another stderr in place
 from observe_made import Terminal
 
 

@@ -10,6 +10,8 @@ import termios
 import threading
 from typing import Any
 
+import pyte
+
 from dagflow.core.commands import TaskFailed, TasksEnded
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Space
@@ -95,6 +97,15 @@ class Recorder:
 
     def closed(self, snapshot: Any) -> None:
         self._hear("closed")
+
+
+def screen(text: str, rows: int = 40, columns: int = 100) -> list[str]:
+    """The lines that a terminal shows after ``text``, and those that have left it at the top; not the empty ones."""
+    seen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)
+    seen.set_mode(pyte.modes.LNM)  # as a terminal's driver does, from which some tests' text has not come
+    pyte.Stream(seen).feed(text)
+    above = ["".join(row[i].data for i in range(columns)) for row in seen.history.top]
+    return [line.rstrip() for line in [*above, *seen.display] if line.strip()]
 
 
 class Terminal:

@@ -1,37 +1,15 @@
 from __future__ import annotations
 
 import io
-import re
 import subprocess
 import sys
 import threading
 
 import pytest
-from observe_made import NOTHING, failed, node_snapshot, plan_of, snapshot_of
+from observe_made import NOTHING, failed, node_snapshot, plan_of, screen, snapshot_of
 
 from dagflow.observe.log import FailureLog
 from dagflow.observe.progress import Progress
-
-
-def screen(text: str) -> list[str]:
-    """What a terminal shows of it: carriage returns, line feeds and the cursor's way up."""
-    rows: list[list[str]] = [[]]
-    row = column = 0
-    for part in re.findall(r"\x1b\[A|\x1b\[[0-9;]*m|.", text, re.S):
-        if part == "\x1b[A":
-            row = max(row - 1, 0)
-        elif part == "\r":
-            column = 0
-        elif part == "\n":
-            row += 1
-            while len(rows) <= row:
-                rows.append([])
-        elif not part.startswith("\x1b"):
-            line = rows[row]
-            line.extend(" " * (column + 1 - len(line)))
-            line[column] = part
-            column += 1
-    return [line for line in ("".join(r).rstrip() for r in rows) if line]
 
 
 def run(progress, plan, *snapshots):

@@ -161,7 +161,7 @@ def test_the_trace_event_format(tmp_path, backend):
             inside = [low <= e["ts"] <= high + 1e-6 for low, high in tracks[e["pid"], e["tid"]]]
             assert any(inside), "each end lies in a slice"
     spans = [e for e in events if e["ph"] in "be"]
-    assert len(spans) == 2 * 40 and {e["id"] for e in spans} == {f"{n:x}" for n in range(40)}
+    assert len(spans) == 2 * 40 and {e["id2"]["local"] for e in spans} == {f"{n:x}" for n in range(40)}
 
 
 def test_arrows_go_along_the_family(tmp_path):
