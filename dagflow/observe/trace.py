@@ -152,8 +152,9 @@ def _status(trace: Trace) -> str:
     # Children from before its last node were merged there, so that its own end speaks for them.
     first = next((at for at, hop in enumerate(trace.hops) if hop.node == trace.hops[-1].node), -1)
     open_ones = [child for after in placed(trace)[first + 1 :] for child in after]
-    # Where several Mergers closed its scope it goes on as several; those say what became of the others too.
-    going_on = [child for child in open_ones if child.trace_id.rpartition(".")[2].startswith("m-")]
+    # Where several Mergers closed its scope it goes on as several, and beside its children if its split has failed
+    # late; those say what became of the others too.
+    going_on = [child for child in open_ones if child.trace_id.rpartition(".")[2].startswith(("m-", "x-"))]
     if not open_ones or (last in ("failed", "dropped") and not going_on):
         return last or "cancelled"
     statuses = {child.status for child in going_on or open_ones}

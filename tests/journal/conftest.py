@@ -110,7 +110,7 @@ class RedisServer:
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_server(tmp_path_factory):
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server here")
