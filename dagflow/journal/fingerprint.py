@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 Print = dict[str, str]
 """Labels ("the code of 'parse'", "constant 'LIMIT'", "batch_size") and what stands for what they name."""
+OPTIONS: Final = frozenset(
+    ("kind", "unpack", "batch_size", "deduplicate", "on_missing", "of", "size", "within", "fold", "default")
+)
+"""The labels of a node's options; all others are of its code."""
 
 _SILENT: Final = frozenset(("RESUME", "CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL"))
 _VALUES: Final = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, PurePath, re.Pattern)
@@ -182,7 +186,10 @@ class _Reader:
 
     def _class(self, label: str, kind: type) -> None:
         # Classes of programs are known by their code, and a script is another module where it is imported.
-        self.found[label] = kind.__qualname__ if kind.__flags__ & _HEAP_TYPE else _kind_name(kind)
+        if not kind.__flags__ & _HEAP_TYPE:
+            self.found[label] = _kind_name(kind)
+            return
+        self.found[label] = kind.__qualname__
         for base in kind.__mro__[1:]:
             if base.__module__ == kind.__module__:
                 self.read(f"{base.__qualname__!r}, which it builds on", base)

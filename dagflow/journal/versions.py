@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.errors import JournalMismatch
 from dagflow.graph.algebra import FAILURES, MAIN
-from dagflow.journal.fingerprint import fingerprint
+from dagflow.journal.fingerprint import OPTIONS, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from dagflow.journal.book import Book
 
 _PYTHON: Final = "{}.{}".format(*sys.version_info[:2])
-_CODE_LABELS: Final = (
-    "the code of", "default of", "closure value", "constant", "argument of", "attribute of", "version", "its ",
-    "the predicate of", "'",
-)  # fmt: skip
 _GONE: Final = "it is gone"
 _TOLD_MOST: Final = 4
 
@@ -123,7 +119,7 @@ class Versions:
                 words = [_difference(label, before["print"], mine) for label in labels[:_TOLD_MOST]]
                 if len(labels) > _TOLD_MOST:
                     words.append(f"and {len(labels) - _TOLD_MOST} more")
-                found[name] = _Change("; ".join(words), code=all(label.startswith(_CODE_LABELS) for label in labels))
+                found[name] = _Change("; ".join(words), code=OPTIONS.isdisjoint(labels))
         for name in known["nodes"]:
             if name not in self.prints:
                 found[name] = _Change(_GONE)
@@ -162,7 +158,6 @@ class Versions:
         self, book: Book, changed: dict[str, _Change], moved: dict[str, str], resume: str, accepted: Collection[str]
     ) -> None:
         graph = book.graph
-        version = graph["version"] + 1
         before = {name: node["print"]["kind"] for name, node in graph["nodes"].items()}
         redone = {
             name
@@ -177,7 +172,8 @@ class Versions:
                 if source in moved and target in self.prints:
                     redone.add(target)
         followers = self._below(redone) if resume == "compatible" else set()
-        graph["version"] = version
+        # Where nothing is redone and every way leads where it led, what had ended has ended.
+        version = graph["version"] = graph["version"] + bool(redone or moved)
         graph["nodes"] = {name: node for name, node in graph["nodes"].items() if name in self.prints}
         for name in sorted(redone | followers):
             self._number(book, name, version)
