@@ -126,12 +126,12 @@ class Tidier:
                 for entry in entries:
                     left: Entry | None = entry
                     if entry[0] in (END, SPLIT, FAIL) and self.places.get(entry[1]) == node.index:
-                        if entry[0] != FAIL and self._lacks(node, entry, version, hungry):
-                            left = part_of(entry, over)
-                            dropped |= left is not entry
-                        elif entry[0] == FAIL and not part_of(entry, over):
-                            if self._wanted(node.failures, version, hungry):
-                                hungry.add(node.index)  # what is made of its failures needs the tasks that failed
+                        if entry[0] != FAIL:
+                            if self._lacks(node, entry, version, hungry):
+                                left = part_of(entry, over)
+                                dropped |= left is not entry
+                        elif self._wanted(node.failures, version, hungry) and not part_of(entry, over):
+                            hungry.add(node.index)  # what is made of its failures needs the tasks that failed
                     if left is not None:
                         kept.append(left)
                 block.rows[at] = (version, kept)

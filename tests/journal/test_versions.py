@@ -401,8 +401,9 @@ SIMILAR = {
     ),
     "how many times it is tried, and how long": (
         "graph = TaskManager(abs, name='work')\n",
-        "graph = TaskManager(abs, 'thread', 7, 9, name='work', retry_exceptions=(OSError,), retry_delay=1,\n"
-        + "  retry_max_delay=3, timeout=50, rate_limit=1e6, show_progress=True, progress_desc='w')\n",
+        """graph = TaskManager(abs, 'thread', 7, 9, name='work', retry_exceptions=(OSError,), retry_delay=1,
+            retry_max_delay=3, timeout=50, rate_limit=1e6, show_progress=True, progress_desc='w')
+""",
     ),
     "modes": (
         "graph = TaskManager(abs, 'process', 2, name='work')\n",
