@@ -94,6 +94,7 @@ class JournalReader:
     """A journal opened for reading: ``with df.open_journal("crawl.db") as journal: ...``. Nothing is run or changed."""
 
     def __init__(self, where: Any) -> None:
+        self._place = where
         self._book = Book(journal_at(where))
         self._opened = False
         self._read: _Reading | None = None
@@ -106,19 +107,21 @@ class JournalReader:
         self.close()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Let others have it. What was read stays known; to read more, open it again."""
         if self._opened:
             self._opened = False
             self._book.close()
 
     def _open(self) -> None:
         if not self._opened:
-            self._book.open(write=False)
-            self._opened = True
+            book = Book(journal_at(self._place))
+            book.open(write=False)
+            self._book, self._read, self._opened = book, None, True
 
     def _reading(self) -> _Reading:
-        self._open()
         if self._read is None:
+            if not self._opened:
+                raise JournalError(f"the journal {self.where} was closed before it was read; open it again")
             self._read = _Reading(self._book)
         return self._read
 
@@ -130,7 +133,6 @@ class JournalReader:
     @property
     def runs(self) -> list[RunRecord]:
         """The runs on this journal, the first one first."""
-        self._open()
         return [
             RunRecord(r["number"], "interrupted" if r["state"] == "running" else r["state"], r["started"], r["ended"])
             for r in self._book.runs
