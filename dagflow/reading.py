@@ -94,6 +94,7 @@ class JournalReader:
     """A journal opened for reading: ``with df.open_journal("crawl.db") as journal: ...``. Nothing is run or changed."""
 
     def __init__(self, where: Any) -> None:
+        self._place = where
         self._book = Book(journal_at(where))
         self._opened = False
         self._read: _Reading | None = None
@@ -106,19 +107,21 @@ class JournalReader:
         self.close()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Let others have it. What was read stays known; to read more, open it again."""
         if self._opened:
             self._opened = False
             self._book.close()
 
     def _open(self) -> None:
         if not self._opened:
-            self._book.open(write=False)
-            self._opened = True
+            book = Book(journal_at(self._place))
+            book.open(write=False)
+            self._book, self._read, self._opened = book, None, True
 
     def _reading(self) -> _Reading:
-        self._open()
         if self._read is None:
+            if not self._opened:
+                raise JournalError(f"the journal {self.where} was closed before it was read; open it again")
             self._read = _Reading(self._book)
         return self._read
 
@@ -130,7 +133,6 @@ class JournalReader:
     @property
     def runs(self) -> list[RunRecord]:
         """The runs on this journal, the first one first."""
-        self._open()
         return [
             RunRecord(r["number"], "interrupted" if r["state"] == "running" else r["state"], r["started"], r["ended"])
             for r in self._book.runs
@@ -159,7 +161,10 @@ class JournalReader:
 
     @property
     def failures(self) -> list[FailureRecord]:
-        """The dead letters: tasks that failed finally and that no ``failures`` branch took up."""
+        """The dead letters: tasks that failed finally and that no ``failures`` branch took up.
+
+        In the order of their source tasks; those that came of several, last.
+        """
         return self._reading().failures
 
     @property
@@ -194,7 +199,7 @@ class _Reading:
         self.counts = {name: Counts() for name in graph.get("order", nodes)}
         self.outcomes: list[Outcome] = []
         self.unfinished: list[Any] = []
-        self.failures: list[FailureRecord] = []
+        self._dead: list[tuple[tuple[bool, _Key, int], FailureRecord]] = []
         self.nobodys: list[Any] = []
         self._bytes = {"sources": 0, "results": 0, "between": 0, "records": 0}
         self._aggregate_errors: dict[int, BaseException] = {}
@@ -207,6 +212,7 @@ class _Reading:
             if number >= 0:
                 self._sources(self._block(number))
         self.nobodys = [value for _, value in sorted(nobodys, key=_first)]
+        self.failures = [failure for _, failure in sorted(self._dead, key=_first)]
         self.kept = Kept(book.sources, len(self.outcomes), **self._bytes, file=book.room.size())
 
     def _block(self, number: int) -> Block:
@@ -300,7 +306,8 @@ class _Reading:
                         yield (*key, about["frame"], child), value
                     at += number
 
-    def _failure(self, entry: Entry, sources: dict[int, Any] | None) -> FailureRecord:
+    def _failure(self, entry: Entry, sources: dict[int, Any] | None) -> tuple[tuple[bool, _Key, int], FailureRecord]:
+        """A dead letter, and where it stands: by its lineage, those that came of several source tasks last."""
         _, node, seg, error, attempts, _, inputs, _ = entry
         root = seg[1][0] if seg[1] else numbers_of(seg)[0]
         source = sources.get(root) if sources is not None else None
@@ -312,7 +319,8 @@ class _Reading:
                 values.extend(open_values(Sealed(sealed, 0))[low:high])
         merged = self.about[self.names[node]]["print"]["kind"] == "merge"
         task = values if merged else values[0] if values else None
-        return FailureRecord(source, task, self.names[node], attempts, open_error(unpack_error(error)))
+        place = (sources is None, self.book.shapes.lineage(seg[0], (*seg[1], numbers_of(seg)[0])), node)
+        return place, FailureRecord(source, task, self.names[node], attempts, open_error(unpack_error(error)))
 
     # -- blocks ---------------------------------------------------------------------------------------
 
@@ -327,7 +335,7 @@ class _Reading:
                     for root in range(start, stop):
                         self._aggregate_errors.setdefault(root, error)
             if entry[0] == FAIL and entry[1] in self.names and not entry[-1] & HANDLED:
-                self.failures.append(self._failure(entry, None))
+                self._dead.append(self._failure(entry, None))
 
     def _sources(self, block: Block) -> None:
         values: dict[int, list[tuple[_Key, Any]]] = {}
@@ -355,7 +363,7 @@ class _Reading:
             self._refuse("some source tasks are gone")
         for entry in block.entries():
             if entry[0] == FAIL and entry[1] in self.names and not entry[-1] & HANDLED:
-                self.failures.append(self._failure(entry, sources))
+                self._dead.append(self._failure(entry, sources))
         for root in range(block.first, block.first + count):
             if not block.ended >> (root - block.first) & 1:
                 self.unfinished.append(sources[root])
@@ -394,7 +402,7 @@ class _Reading:
         return Outcome(task, status, values, error, f"{root:x}")
 
 
-def _first(item: tuple[_Key, Any]) -> _Key:
+def _first(item: tuple[Any, Any]) -> Any:
     return item[0]
 
 

@@ -1,198 +1,301 @@
-"""The commands about journals: ``run --journal``, ``runs``, ``show``, ``dead``, ``retry``."""
+"""The commands that are about journals: what they print where, and how they exit."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dagflow.cli import main
+
+Here = Callable[..., tuple[int, str, str]]
+
 FLOW = """
+import os
 from dagflow import TaskManager
 
-def invert(x):
-    return 10 // x
+def parse(text):
+    if text == "bad\\n\\x1b[31m" and not os.path.exists("mended"):
+        raise ValueError(f"cannot read {text!r}")
+    return len(text)
 
-def positive(x):
-    if x < 0:
-        raise KeyError("negative")
-    return x
+def fetch(n):
+    if n == 3 and not os.path.exists("mended"):
+        raise ConnectionError("no line")
+    return n * 2
 
-graph = TaskManager(invert) >> TaskManager(positive)
+graph = TaskManager(parse, name="parse", max_retries=0) >> TaskManager(fetch, name="fetch", max_retries=1, retry_delay=0.001)
+other = TaskManager(str, name="parse") >> TaskManager(fetch, name="fetch", max_retries=1, retry_delay=0.001)
+once = TaskManager(parse, name="parse", max_retries=0, deduplicate=True) >> TaskManager(fetch, name="fetch")
+tasks = ["a", "bad\\n\\x1b[31m", "abc", "ab"]
 """
-MENDED = FLOW.replace("10 // x", "10 // x if x else 0")
-CHANGED = FLOW.replace("return x\n\ngraph", "return -x\n\ngraph")
-HELD = """
+WAITS = """
 import os, threading
 from dagflow import TaskManager
 
-def held(task):
-    while task > 1 and not os.path.exists("go"):
+def wait(task):
+    open(f"begun{task}", "w").close()
+    while not os.path.exists("go"):
         threading.Event().wait(0.01)
     return task
 
-graph = TaskManager(held, name="held")
+graph = TaskManager(wait, name="wait", worker_limit=1)
 """
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "flow.py").write_text(FLOW)
-    (tmp_path / "held.py").write_text(HELD)
-    (tmp_path / "tasks.jsonl").write_text("1\n0\n-5\n2\n")
-    return tmp_path
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
+    """The command carried out in this process."""
+    (tmp_path / "letters.py").write_text(FLOW, encoding="utf-8")
+    (tmp_path / "waits.py").write_text(WAITS)
+    path = list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    yield lambda *arguments: (main(arguments), *capsys.readouterr())
+    sys.path[:] = path
+    sys.modules.pop("letters", None)
 
 
-@pytest.fixture
-def kept(folder: Path) -> Path:
-    done = dagflow(
-        folder, "run", "flow.py:graph", "--input", "tasks.jsonl", "--journal", "flow.db", "--backend", "serial"
-    )
-    assert done.returncode == 1, done.stderr
-    return folder
+def run(here: Here, *more: str, where: str = "j.db") -> tuple[int, str, str]:
+    return here("run", "letters:graph", "--input", "letters:tasks", "--backend", "serial", "--journal", where, *more)
 
 
-def dagflow(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dagflow", *arguments]
-    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=100)
+def statuses(out: str) -> list[str]:
+    return [json.loads(line)["status"] for line in out.splitlines()]
 
 
-def lines(text: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in text.splitlines()]
+def test_a_run_that_is_called_again_gives_the_same_again(here: Here) -> None:
+    code, out, err = run(here)
+    assert (code, statuses(out)) == (1, ["done", "failed", "failed", "done"])
+    assert "0 source tasks given again" in err
+    again, same, told = run(here)
+    assert (again, same) == (1, out)
+    assert "journal j.db: 4 source tasks given again as they had ended, 0 worked on" in told
+    code, out, _ = here("run", "letters:graph", "--journal", "j.db", "--backend", "serial")  # its own tasks
+    assert (code, statuses(out)) == (1, ["done", "failed", "failed", "done"])
 
 
-def test_the_same_command_again_gives_what_had_ended(kept: Path) -> None:
-    with (kept / "tasks.jsonl").open("a") as tasks:
-        tasks.write("5\n")
-    again = dagflow(kept, "run", "flow.py:graph", "--input", "tasks.jsonl", "--journal", "flow.db")
-    assert again.returncode == 1
-    assert [(line["task"], line["values"], line["error"]) for line in lines(again.stdout)] == [
-        (1, [10], None),
-        (0, [], "ZeroDivisionError: integer division or modulo by zero"),
-        (-5, [], "KeyError: 'negative'"),
-        (2, [5], None),
-        (5, [2], None),
-    ]
-    assert "journal flow.db: 4 source tasks given again as they had ended, 1 worked on" in again.stderr
-    known = dagflow(kept, "run", "flow.py:graph", "--journal", "flow.db")
-    assert known.stdout == again.stdout, "without --input: the tasks that the journal knows"
+@pytest.mark.parametrize("command", ["run", "retry"])
+def test_dead_letters_are_driven_again(here: Here, command: str) -> None:
+    run(here)
+    Path("mended").touch()
+    if command == "run":
+        code, out, err = run(here, "--retry-failed")
+    else:
+        code, out, err = here("retry", "j.db", "letters:graph", "--backend", "serial", "--out", "again.jsonl")
+        assert out == ""
+        out = Path("again.jsonl").read_text()
+    assert (code, statuses(out)) == (0, ["done"] * 4)
+    assert "dead letters driven again: 1 at 'fetch', 1 at 'parse'" in err
+    assert here("dead", "j.db")[:2] == (0, "0 dead letters\n")
 
 
-def test_a_run_that_was_killed_is_interrupted_and_goes_on(folder: Path) -> None:
-    command = [sys.executable, "-m", "dagflow", "run", "held.py:graph", "--input", "-", "--journal", "held.db"]
-    driver = subprocess.Popen(
-        [*command, "--backend", "thread", "--out", "out"], cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert driver.stdin is not None and driver.stderr is not None
-    try:
-        driver.stdin.write(b"1\n2\n")
-        driver.stdin.flush()
-        deadline = time.monotonic() + 60
-        # Somebody else asks: who holds it is named, and nothing is harmed.
-        while "in use by another driver" not in (asked := dagflow(folder, "show", "held.db")).stderr:
-            assert time.monotonic() < deadline and driver.poll() is None, asked
-        assert asked.returncode == 3 and asked.stdout == "" and len(asked.stderr.splitlines()) == 1
-        assert str(driver.pid) in asked.stderr
-    finally:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-        driver.stdin.close()
-        driver.stderr.close()
-    assert json.loads(dagflow(folder, "runs", "held.db", "--json").stdout)[0]["state"] == "interrupted"
-    (folder / "go").touch()
-    done = dagflow(folder, "run", "held.py:graph", "--input", "-", "--journal", "held.db", stdin="1\n2\n3\n")
-    assert done.returncode == 0, done.stderr
-    assert [line["values"] for line in lines(done.stdout)] == [[1], [2], [3]]
-    states = [run["state"] for run in json.loads(dagflow(folder, "runs", "held.db", "--json").stdout)]
-    assert states == ["interrupted", "finished"]
+def test_retry_tells_of_what_fails_again(here: Here) -> None:
+    run(here)
+    code, out, err = here("retry", "j.db", "letters:graph", "--backend", "serial", "--json")
+    assert (code, statuses(out)) == (1, ["done", "failed", "failed", "done"])
+    assert json.loads(err.splitlines()[-1])["statuses"] == {"done": 2, "failed": 2}
 
 
-def test_runs(kept: Path) -> None:
-    dagflow(kept, "run", "flow.py:graph", "--journal", "flow.db")
-    told = dagflow(kept, "runs", "flow.db")
-    assert told.returncode == 0 and told.stderr == ""
-    head, first, second = (line.split() for line in told.stdout.splitlines())
-    assert head == ["run", "state", "started", "ended"]
-    assert first[:2] == ["1", "finished"] and second[:2] == ["2", "finished"]
-    runs = json.loads(dagflow(kept, "runs", "flow.db", "--json").stdout)
-    assert [run["number"] for run in runs] == [1, 2]
-    assert all(run["started"] <= run["ended"] for run in runs)
+def test_runs_are_listed(here: Here) -> None:
+    run(here)
+    run(here)
+    code, out, err = here("runs", "j.db")
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert head.split() == ["run", "state", "started", "ended"]
+    assert [line.split()[:2] for line in lines] == [["1", "finished"], ["2", "finished"]]
+    code, out, _ = here("runs", "j.db", "--json")
+    told = json.loads(out)
+    assert [(r["number"], r["state"]) for r in told] == [(1, "finished"), (2, "finished")]
+    assert all(r["started"] <= r["ended"] for r in told)
 
 
-def test_show(kept: Path) -> None:
-    told = dagflow(kept, "show", "flow.db")
-    assert told.returncode == 0 and told.stderr == ""
-    first, *others = told.stdout.splitlines()
-    assert first.startswith("flow.db: last run 1 finished, 20")
-    assert [line.split() for line in others[:3]] == [
-        ["node", "received", "succeeded", "failed", "dropped", "retried"],
-        ["invert", "4", "3", "1", "0", "0"],
-        ["positive", "3", "2", "1", "0", "0"],
-    ]
-    assert others[3:5] == ["4 source tasks: 2 done, 2 failed, 0 unfinished", "2 dead letters"]
-    found = json.loads(dagflow(kept, "show", "flow.db", "--json").stdout)
-    assert found["tasks"] == 4 and found["statuses"] == {"done": 2, "failed": 2}
-    assert found["unfinished"] == 0 and found["dead"] == 2
-    assert found["nodes"]["invert"]["failed"] == 1 and found["kept"]["file"] > 0
+def test_a_journal_is_shown(here: Here) -> None:
+    run(here)
+    code, out, err = here("show", "j.db")
+    assert (code, err) == (0, "")
+    assert "j.db: last run 1 finished" in out
+    assert "4 source tasks: 2 done, 2 failed, 0 unfinished" in out
+    assert "2 dead letters" in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:4]}
+    assert rows["node"] == ["received", "succeeded", "failed", "dropped", "retried"]
+    assert rows["parse"] == ["4", "3", "1", "0", "0"]
+    assert rows["fetch"] == ["3", "2", "1", "0", "1"]
+    told = json.loads(here("show", "j.db", "--json")[1])
+    assert (told["tasks"], told["statuses"], told["unfinished"], told["dead"]) == (4, {"done": 2, "failed": 2}, 0, 2)
+    assert told["nodes"]["fetch"]["retried"] == 1
+    assert told["kept"]["file"] == Path("j.db").stat().st_size
 
 
-def test_dead(kept: Path) -> None:
-    told = dagflow(kept, "dead", "flow.db")
-    assert told.returncode == 0 and told.stderr == ""
-    assert told.stdout.splitlines() == [
-        "invert after 1 attempt: ZeroDivisionError: integer division or modulo by zero",
-        "    task 0, of source task 0",
-        "positive after 1 attempt: KeyError: 'negative'",
-        "    task -2, of source task -5",
-        "2 dead letters",
-    ]
-    (failure,) = json.loads(dagflow(kept, "dead", "flow.db", "--node", "positive", "--json").stdout)
-    assert (failure["node"], failure["source"], failure["task"], failure["attempts"]) == ("positive", -5, -2, 1)
-    assert failure["type"] == "KeyError" and "in positive" in failure["traceback"]
-    for kind, found in (("ZeroDivisionError", 1), ("LookupError", 1), ("Exception", 2), ("OSError", 0)):
-        assert len(json.loads(dagflow(kept, "dead", "flow.db", "--error", kind, "--json").stdout)) == found
-
-
-def test_retry(kept: Path) -> None:
-    (kept / "flow.py").write_text(MENDED)
-    done = dagflow(kept, "retry", "flow.db", "flow.py:graph", "--out", "out.jsonl")
-    assert done.returncode == 1, "one of them fails again"
-    assert done.stdout == ""
-    assert [line["values"] for line in lines((kept / "out.jsonl").read_text())] == [[10], [0], [], [5]]
-    assert "2 source tasks given again as they had ended, 2 worked on" in done.stderr
-    assert dagflow(kept, "dead", "flow.db").stdout.splitlines()[-1] == "1 dead letter"
-    also = dagflow(kept, "run", "flow.py:graph", "--journal", "flow.db", "--retry-failed", "--json")
-    assert also.returncode == 1 and [line["task"] for line in lines(also.stdout)] == [1, 0, -5, 2]
+def test_dead_letters_are_listed_filtered_and_escaped(here: Here) -> None:
+    run(here)
+    code, out, err = here("dead", "j.db")
+    assert (code, err) == (0, "")
+    assert "parse after 1 attempt: ValueError: cannot read" in out
+    assert "fetch after 2 attempts: ConnectionError: no line" in out
+    assert "    task 3, of source task 'abc'" in out
+    assert out.splitlines()[-1] == "2 dead letters"
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 5
+    for filters, count in (
+        (["--node", "fetch"], 1),
+        (["--error", "ValueError"], 1),
+        (["--error", "OSError"], 1),  # a ConnectionError is one
+        (["--error", "Exception"], 2),
+        (["--node", "fetch", "--error", "ValueError"], 0),
+        (["--error", "KeyError"], 0),
+    ):
+        code, out, _ = here("dead", "j.db", *filters)
+        assert (code, out.splitlines()[-1].split()[0]) == (0, str(count)), filters
+        assert len(json.loads(here("dead", "j.db", "--json", *filters)[1])) == count
+    told = json.loads(here("dead", "j.db", "--json", "--node", "fetch")[1])[0]
+    assert set(told) == {"node", "source", "task", "attempts", "error", "type", "traceback"}
+    assert (told["node"], told["source"], told["task"], told["attempts"]) == ("fetch", "abc", 3, 2)
+    assert (told["error"], told["type"]) == ("ConnectionError: no line", "ConnectionError")
+    assert "in fetch" in told["traceback"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["run", "flow.py:graph"], 2, "--input says where the tasks come from; only a --journal knows some by itself"),
-        (["run", "flow.py:graph", "--input", "tasks.jsonl", "--retry-failed"], 2, "--retry-failed needs the --journal"),
-        (["dead", "flow.db", "--node", "nobody"], 2, "there is no node 'nobody'; there are invert, positive"),
-        (["show"], 2, "the following arguments are required: WHERE"),
-        (["retry", "flow.db"], 2, "the following arguments are required: MODULE:GRAPH"),
-        (["show", "nothing.db"], 3, "nothing.db"),
-        (["runs", "flow.py"], 3, "flow.py"),
-        (["dead", "mysql://somewhere"], 3, "mysql"),
-        (["run", "changed.py:graph", "--input", "tasks.jsonl", "--journal", "flow.db"], 3, "node 'positive': the code"),
+        (["runs", "none.db"], 3, "there is no journal at none.db"),
+        (["show", "none.db"], 3, "there is no journal at none.db"),
+        (["dead", "none.db"], 3, "there is no journal at none.db"),
+        (["retry", "none.db", "letters:graph"], 3, "there is no journal at none.db"),
+        (["run", "letters:graph", "--journal", "none.db"], 3, "there is no journal at none.db"),
+        (["show", "letters.py"], 3, "letters.py is no journal of dagflow's"),
+        (["show", "."], 3, "it is a folder"),
+        (["show", "missing/j.db"], 3, "missing"),
+        (["show", "ftp://host/j.db"], 3, "cannot be kept at ftp://"),
+        (["dead", "j.db", "--node", "nowhere"], 2, "there is no node 'nowhere'; there are parse, fetch"),
+        (["retry", "j.db"], 2, "required: MODULE:GRAPH"),
+        (["retry", "j.db", "letters:nothing"], 2, "letters has no 'nothing'"),
+        (["retry", "j.db", "letters:once", "--backend", "serial"], 3, "graph: node 'parse': deduplicate is new"),
+        (["run", "letters:graph"], 2, "only a --journal knows some by itself"),
+        (["run", "letters:graph", "--input", "letters:tasks", "--retry-failed"], 2, "--retry-failed needs the --journal"),
+        (["runs"], 2, "required: WHERE"),
     ],
-)
-def test_what_is_wrong_is_said_in_one_line(kept: Path, arguments: list[str], code: int, says: str) -> None:
-    (kept / "changed.py").write_text(CHANGED)
-    done = dagflow(kept, *arguments)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert says in done.stderr and len(done.stderr.splitlines()) == 1
-    assert not (kept / "nothing.db").exists()
+)  # fmt: skip
+def test_what_is_wrong_is_one_clear_line(here: Here, arguments: list[str], code: int, says: str) -> None:
+    """2 for wrong use, 3 for the world."""
+    run(here)
+    found, out, err = here(*arguments)
+    assert found == code
+    assert out == ""
+    told = [line for line in err.splitlines() if line.startswith("dagflow")]
+    assert len(told) == 1
+    assert says in told[0]
+    assert "Traceback" not in err
+    assert not Path("none.db").exists()
 
 
-@pytest.mark.parametrize("command", ["runs", "show", "dead", "retry"])
-def test_help_shows_an_example(folder: Path, command: str) -> None:
-    done = dagflow(folder, command, "--help")
-    assert done.returncode == 0 and f"example: dagflow {command} crawl.db" in done.stdout and "--json" in done.stdout
+def test_another_graph_is_the_worlds_and_nothing_is_run(here: Here) -> None:
+    run(here)
+    before = Path("j.db").read_bytes()
+    code, out, err = here("run", "letters:other", "--input", "letters:tasks", "--journal", "j.db")
+    assert (code, out) == (3, "")
+    assert "node 'parse'" in err
+    assert Path("j.db").read_bytes() == before
+
+
+def test_help_shows_examples(here: Here) -> None:
+    for command in ("runs", "show", "dead", "retry"):
+        code, out, _ = here(command, "--help")
+        assert code == 0
+        assert f"example: dagflow {command} crawl.db" in out
+        assert "--json" in out
+    assert "--journal" in here("run", "--help")[1]
+    listed = here("--help")[1]
+    assert all(command in listed for command in ("runs", "show", "dead", "retry"))
+
+
+def test_interrupted_and_gone_on(here: Here, tmp_path: Path) -> None:
+    """Exit code 130, the run is on record as cancelled, and the same command finishes it."""
+    (tmp_path / "tasks.jsonl").write_text("1\n2\n3\n")
+    command = [sys.executable, "-m", "dagflow", "run", "waits:graph", "--input", "tasks.jsonl", "--journal", "w.db"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "begun1").exists():
+            assert time.monotonic() < until
+            threading.Event().wait(0.01)
+        assert here("show", "w.db")[0] == 3  # it is in use
+        running.send_signal(signal.SIGINT)
+        (tmp_path / "go").touch()
+        _, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.communicate()
+    assert running.returncode == 130
+    assert "Traceback" not in err
+    assert json.loads(here("runs", "w.db", "--json")[1])[0]["state"] == "cancelled"
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert statuses(done.stdout) == ["done"] * 3
+    assert json.loads(here("show", "w.db", "--json")[1])["statuses"] == {"done": 3}
+
+
+@pytest.mark.parametrize("command", ["runs", "show", "dead"])
+def test_a_closed_pipe_is_no_error(here: Here, tmp_path: Path, command: str) -> None:
+    run(here)
+    text = f"{sys.executable} -m dagflow {command} j.db | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", text], cwd=tmp_path, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def wait_for(port: int) -> None:
+    until = time.monotonic() + 10
+    while True:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                return
+        assert time.monotonic() < until
+        threading.Event().wait(0.01)
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here")
+def test_a_journal_at_an_address(here: Here, tmp_path: Path) -> None:
+    """The same commands, the same words; a server that is away is told within seconds."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", str(tmp_path)]
+    server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        where = f"redis://127.0.0.1:{port}/0?journal=letters"
+        assert run(here, where=where)[0] == 1
+        assert len(json.loads(here("dead", where, "--json")[1])) == 2
+        assert f"{where}: last run 1 finished" in here("show", where)[1]
+        assert len(json.loads(here("runs", where, "--json")[1])) == 1
+        Path("mended").touch()
+        assert here("retry", where, "letters:graph", "--backend", "serial")[0] == 0
+        code, _, err = here("show", f"redis://127.0.0.1:{port}/0?journal=none")
+        assert code == 3
+        assert "there is no journal at" in err
+    finally:
+        server.kill()
+        server.wait()
+    began = time.monotonic()
+    code, out, err = here("show", where)
+    assert (code, out) == (3, "")
+    assert "cannot be reached" in err
+    assert len(err.splitlines()) == 1
+    assert time.monotonic() - began < 10
+
+
+def test_a_password_is_not_told(here: Here) -> None:
+    code, _, err = here("show", "redis://me:secret@127.0.0.1:1/0")
+    assert code == 3
+    assert "secret" not in err
+    assert os.environ.get("DAGFLOW_KEY") is None

@@ -81,6 +81,11 @@ class Router(Node):
             self.name = "route"
         self.default = default
 
+    @property
+    def table(self) -> tuple[tuple[Any, Callable[[Any], Any]], ...] | None:
+        """The rows ``(label, predicate)`` of its table; None where a function gives the labels."""
+        return self.func.rows if isinstance(self.func, _Table) else None
+
     def known_labels(self) -> tuple[Any, ...] | None:
         """All labels the function can give, where that can be known: table, ``Literal``, ``Enum``, bool."""
         if isinstance(self.func, _Table):

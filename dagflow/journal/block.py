@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dagflow.journal.entries import FAIL, HANDLED, PULLED, ROOTS, Entry, Row, numbers_of, pack, unpack
+from dagflow.journal.entries import FAIL, HANDLED, MISS, PULLED, ROOTS, Entry, Row, numbers_of, pack, unpack
 from dagflow.journal.index import Index
 from dagflow.journal.places import BLOCK, BLOCK_BITS
 from dagflow.journal.seal import SUM_BYTES, Seal
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from dagflow.protocols import Turn
 
+Task = tuple[int, int, tuple[int, ...], int]
+"""A task at a node: the node's number in the journal, shape, prefix, last number."""
 _BALANCE = struct.Struct("<qQQ")
 _HALVES = struct.Struct("<QQ")
 
@@ -48,6 +50,7 @@ class Block:
         self.ripe = False
         self.rewrite = False
         self._index: Index | None = None
+        self._failures: dict[Task, tuple[list[Entry], int]] | None = None
 
     @property
     def first(self) -> int:
@@ -74,6 +77,26 @@ class Block:
     def forget_index(self) -> None:
         """Its rows have been changed."""
         self._index = None
+        self._failures = None
+
+    def failures(self, *, before: int) -> dict[Task, tuple[list[Entry], int]]:
+        """Where the failures lie that were recorded under versions of the graph before that one, by task."""
+        if self._failures is None:
+            self._failures = {
+                (entry[1], *entry[2][:2], numbers_of(entry[2])[0]): (entries, at)
+                for version, entries in self.rows
+                if version < before
+                for at, entry in enumerate(entries)
+                if entry[0] in (FAIL, MISS)
+            }
+        return self._failures
+
+    def failures_changed(self) -> None:
+        """Others take up its failures than before."""
+        self.failed = 0
+        for entry in self.entries():
+            self.heed_failure(entry)
+        self.rewrite = True
 
     def add(self, entry: Entry) -> None:
         """One more entry, to be written with this turn."""

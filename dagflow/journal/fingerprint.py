@@ -22,7 +22,7 @@ import inspect
 import linecache
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,10 +37,16 @@ if TYPE_CHECKING:
 
 Print = dict[str, str]
 """Labels ("the code of 'parse'", "constant 'LIMIT'", "batch_size") and what stands for what they name."""
+OPTIONS: Final = frozenset(
+    ("kind", "unpack", "batch_size", "deduplicate", "on_missing", "of", "size", "within", "fold", "default")
+)
+"""The labels of a node's options; all others are of its code."""
 
 _SILENT: Final = frozenset(("RESUME", "CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "COPY_FREE_VARS", "MAKE_CELL"))
 _VALUES: Final = (int, float, complex, str, bytes, bool, type(None), range, enum.Enum, PurePath, re.Pattern)
 _SHOWN: Final = 60
+_HEAP_TYPE: Final = 1 << 9
+"""The flag of classes that were made by a ``class`` statement, not in C."""
 
 
 def fingerprint(node: Node, name_of: Callable[[Node], str]) -> Print:
@@ -49,7 +55,10 @@ def fingerprint(node: Node, name_of: Callable[[Node], str]) -> Print:
     if node.version is not None:
         found["version"] = repr(node.version)
     else:
-        _Reader(found).read("its function", node.func)
+        if isinstance(node, Router) and node.table is not None:
+            _Reader(found).table(node.table)
+        else:
+            _Reader(found).read("its function", node.func)
         for method in ("get_args", "process_result"):
             if node.overrides(method):
                 _Reader(found).read(f"its {method}", getattr(node, method))
@@ -66,7 +75,7 @@ def fingerprint(node: Node, name_of: Callable[[Node], str]) -> Print:
                 found[option] = repr(getattr(node, option))
         if node.fold is not None:
             _option(found, node, "fold", node.fold[0])
-            found["the start of fold"] = _value(node.fold[1]) or _kind(node.fold[1])
+            found["the start of fold"] = _told(node.fold[1])  # every fold begins with a copy of it
     if isinstance(node, Router):
         found["default"] = "DROP" if node.default is DROP else repr(node.default)
     return found
@@ -98,6 +107,7 @@ class _Reader:
             self._values(f"argument of {label}", thing.keywords.items())
         elif isinstance(thing, types.MethodType):
             self.read(label, thing.__func__)
+            self._own(thing.__func__, thing.__self__ if inspect.isclass(thing.__self__) else type(thing.__self__))
         elif isinstance(thing, types.FunctionType):
             self._function(label, thing)
         elif isinstance(thing, (staticmethod, classmethod)):
@@ -115,6 +125,12 @@ class _Reader:
         else:
             self._class(label, type(thing))
             self._state(label, thing)
+
+    def table(self, rows: Sequence[tuple[Any, Any]]) -> None:
+        """Labels, each with its predicate, in their order."""
+        self.found["its table"] = ", ".join(_told(label) for label, _ in rows)
+        for label, predicate in rows:
+            self.read(f"the predicate of {label!r}", predicate)
 
     def _function(self, label: str, function: types.FunctionType) -> None:
         code = function.__code__
@@ -138,7 +154,7 @@ class _Reader:
         """What the function names of its own module."""
         module = function.__module__
         state = set(_assigned(function.__code__))
-        written = constants_in(function.__code__.co_filename)
+        written = constants_in(function.__code__.co_filename, function.__globals__)
         for name in sorted(set(_names(function.__code__)) - state):
             if name not in function.__globals__:
                 continue
@@ -151,8 +167,29 @@ class _Reader:
             elif written is None or name in written:
                 self._values("constant", ((name, value),))
 
+    def _own(self, method: Any, kind: type) -> None:
+        """What a method names of its class, and what that names there: methods and constants."""
+        later = set(_set_later(kind))
+        todo, seen = [method], set()
+        while todo:
+            code = getattr(todo.pop(), "__code__", None)
+            for name in _attributes(code) if code is not None else ():
+                part = inspect.getattr_static(kind, name, None)
+                if name in seen or part is None:
+                    continue
+                seen.add(name)
+                if isinstance(part, (staticmethod, classmethod, property)) or inspect.isfunction(part):
+                    self.read(f"{kind.__qualname__}.{name}", part)
+                    todo.append(part.fget if isinstance(part, property) else getattr(part, "__func__", part))
+                elif name not in later and not name.startswith("__"):
+                    self._values(f"constant of {kind.__qualname__}", ((name, part),))
+
     def _class(self, label: str, kind: type) -> None:
-        self.found[label] = f"{kind.__module__}.{kind.__qualname__}"
+        # Classes of programs are known by their code, and a script is another module where it is imported.
+        if not kind.__flags__ & _HEAP_TYPE:
+            self.found[label] = _kind_name(kind)
+            return
+        self.found[label] = kind.__qualname__
         for base in kind.__mro__[1:]:
             if base.__module__ == kind.__module__:
                 self.read(f"{base.__qualname__!r}, which it builds on", base)
@@ -189,11 +226,40 @@ def _value(value: Any) -> str | None:
     if not _constant(value):
         return None
     try:
-        key = content_key(value).hex()[:12]
+        key = content_key(_plain(value)).hex()[:12]
     except Exception:  # noqa: BLE001 - a class's own __reduce__ may raise anything
         return _kind(value)
-    text = repr(value)
+    text = _text(value)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} #{key}"
+
+
+def _plain(value: Any) -> Any:
+    """A constant without the name of the module that an Enum is in: that is another where it is a script."""
+    if isinstance(value, enum.Enum):
+        return type(value).__qualname__, value.name, value.value if _constant(value.value) else None
+    if isinstance(value, (tuple, frozenset)):
+        return type(value)(map(_plain, value)) if type(value) in (tuple, frozenset) else value
+    return value
+
+
+def _text(value: Any) -> str:
+    """A constant as text that is the same in every process: sets have no order of their own."""
+    if isinstance(value, frozenset):
+        return f"frozenset({{{', '.join(sorted(map(_text, value)))}}})" if value else "frozenset()"
+    if type(value) is tuple:
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
+def _told(value: Any) -> str:
+    """What stands for a value that nobody changes, whatever it is."""
+    known = _value(value)
+    if known is not None:
+        return known
+    try:
+        return f"{_kind(value)} #{content_key(value).hex()[:12]}"
+    except Exception:  # noqa: BLE001 - what has no content to compare
+        return _kind(value)
 
 
 def _constant(value: Any) -> bool:
@@ -203,7 +269,11 @@ def _constant(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    return _kind_name(type(value))
+
+
+def _kind_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 # -- constants of a module ---------------------------------------------------------------------------------
@@ -215,21 +285,34 @@ _MAKERS: Final = frozenset(
 """Calls of these with constants make constants."""
 
 
-def constants_in(filename: str) -> frozenset[str] | None:
-    """The names that the top level of a source file sets to constants; None where there is no source to read."""
+def constants_in(filename: str, globals: dict[str, Any]) -> frozenset[str] | None:
+    """The names that the top level of a source file sets to constants; None where there is no source to read.
+
+    In a notebook, whose cells are files of their own: those that some cell sets to a constant, and none to
+    anything else.
+    """
+    cells = globals.get("In")
+    if isinstance(cells, list) and "get_ipython" in globals and filename != globals.get("__file__"):
+        return _constants_of(tuple(map(str, cells)))
     linecache.checkcache(filename)
     lines = linecache.getlines(filename)
-    return _constants_of("".join(lines)) if lines else None
+    return _constants_of(("".join(lines),)) if lines else None
 
 
 @functools.lru_cache(maxsize=64)
-def _constants_of(source: str) -> frozenset[str] | None:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+def _constants_of(sources: tuple[str, ...]) -> frozenset[str] | None:
+    body: list[ast.stmt] = []
+    read = False
+    for source in sources:
+        try:
+            body.extend(ast.parse(source).body)
+            read = True
+        except (SyntaxError, ValueError):
+            pass  # magics of a notebook
+    if not read:
         return None
     found: dict[str, bool] = {}
-    for statement in _top_level(tree.body):
+    for statement in _top_level(body):
         targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
             targets = statement.targets
@@ -278,10 +361,21 @@ _WRITTEN: Final = (
 
 def _names(code: types.CodeType) -> Iterator[str]:
     """The global names that code, and the code inside it, refers to."""
-    yield from code.co_names
+    return _named_by(code, ("LOAD_GLOBAL", "LOAD_NAME"))
+
+
+def _attributes(code: types.CodeType) -> Iterator[str]:
+    """The attributes, of whatever, that code and the code inside it refers to."""
+    return _named_by(code, ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"))
+
+
+def _named_by(code: types.CodeType, steps: tuple[str, ...]) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if step.opname in steps:
+            yield str(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+            yield from _named_by(constant, steps)
 
 
 def _assigned(code: types.CodeType) -> Iterator[str]:

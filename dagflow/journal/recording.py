@@ -21,6 +21,7 @@ from dagflow.journal.entries import (
     SPLIT,
     TRIED,
     WINDOW,
+    Entry,
     Out,
     Seg,
     seg_of,
@@ -61,7 +62,8 @@ class Recorder:
         self.on_the_way: set[int] = set()
         """Windows from before, merged again, of which something is on its way."""
         self._windows: dict[int, list[Segment]] = {}
-        self._last_failure: tuple[int, int] | None = None
+        self._last_failure: tuple[Block, list[Entry], int] | None = None
+        self._looked_at: tuple[Block, list[Entry], int, int] | None = None
         self._takes = {
             do.Settled: self._settled,
             do.TaskFailed: self._failed,
@@ -83,6 +85,7 @@ class Recorder:
                 take_in(item)
             elif type(item) is do.RootsEnded:
                 ended.append(item)
+        self._looked()
         for fact in ended:  # when it is known what was done for them
             self._roots_ended(fact)
 
@@ -292,6 +295,7 @@ class Recorder:
     # -- failures -------------------------------------------------------------------------------------
 
     def _failed(self, fact: do.TaskFailed) -> None:
+        self._looked()
         self._last_failure = None
         if fact.retry_in is not None:
             return
@@ -304,6 +308,7 @@ class Recorder:
         if block.old:
             index = block.index()
             if last in (index.missing if missing else index.fails).get(who, ()):
+                self._look_again(block, (node, *seg[:2], last), handled=fact.handled)
                 return
         self.worked.add(fact.node)
         error = pack_error(fact.error)
@@ -313,26 +318,46 @@ class Recorder:
         if fact.node not in self.plan.source.targets or spot.shape:
             inputs = [where for where in inputs if where[0] is not None]  # what None stands for is a source task
         self._add(spot.block, (kind, node, seg, error, fact.attempt, fact.members, inputs, flags))
-        self._last_failure = (spot.block, len(block.pending) - 1)
+        self._last_failure = (block, block.pending, len(block.pending) - 1)
         if fact.space.aggregate and fact.space.parent is None:
             self._window_ended(fact.node, fact.index)
+
+    def _look_again(self, block: Block, task: tuple[int, int, tuple[int, ...], int], *, handled: bool) -> None:
+        """A failure is known from another version of the graph: who takes it up may have changed."""
+        found = block.failures(before=self.book.version).get(task)
+        if found is not None:
+            entries, at = found
+            *rest, flags = entries[at]
+            entries[at] = (*rest, HANDLED if handled else 0)
+            self._last_failure = (block, entries, at)
+            self._looked_at = (block, entries, at, flags)
+
+    def _looked(self) -> None:
+        """It is known who took it up."""
+        if self._looked_at is not None:
+            block, entries, at, flags = self._looked_at
+            self._looked_at = None
+            if entries[at][-1] != flags:
+                block.failures_changed()
+                self.book.touch(block)
 
     def _lost(self, fact: do.Lost) -> None:
         """Nothing took the last failure up."""
         del fact
         if self._last_failure is not None:
-            number, at = self._last_failure
-            block = self.book.block(number)
-            *rest, flags = block.pending[at]
-            block.pending[at] = (*rest, flags | LOST)
+            _, entries, at = self._last_failure
+            *rest, flags = entries[at]
+            entries[at] = (*rest, flags | LOST)
 
     def _aggregate_lost(self, fact: do.AggregateLost) -> None:
         self._lost(fact)  # type: ignore[arg-type]
         if self._last_failure is None:
             return
-        number, _ = self._last_failure
+        block, _, _ = self._last_failure
+        if self._looked_at is not None and self._looked_at[-1] & LOST:
+            return  # that is known
         ranges = sorted({n for _, indices in fact.members for n in self.places.numbering.numbers(indices)})
-        self._add(number, (ALOST, self.nodes[fact.node], pack_error(fact.error), ranges_of(ranges)))
+        self._add(block.number, (ALOST, self.nodes[fact.node], pack_error(fact.error), ranges_of(ranges)))
 
     def _tried(self, fact: do.Tried) -> None:
         spot = next(self.places.locate([(fact.space, (fact.index,))]))

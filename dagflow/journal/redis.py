@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from dagflow.errors import JournalError
 from dagflow.journal.forks import leave_to_parent
@@ -98,8 +98,11 @@ class RedisJournal:
         options = parse_qsl(parts.query)
         name = next((value for key, value in options if key == "journal"), "journal")
         rest = urlencode([(key, value) for key, value in options if key != "journal"])
-        self.url = urlunsplit(parts._replace(query=rest))
-        self.where = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # without the password
+        # Put together by hand, as urlunsplit makes unix:/path of unix:///path.
+        plain = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self.url = f"{plain}?{rest}" if rest else plain
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without the password
+        self.where = f"{shown}?{parts.query}" if parts.query else shown
         self.patience = PATIENCE_SECONDS
         self.hurry = threading.Event()
         """Set by whoever has no patience: nothing is tried again."""
@@ -115,6 +118,9 @@ class RedisJournal:
     def open(self, *, durability: str, write: bool, make: bool) -> None:
         """Connect, and become the one who holds the journal."""
         try:
+            self._client = self._connect(CONNECT_SECONDS)
+            self._client.ping()
+            self._drop()  # it speaks: from here on it may take its time
             self._client = self._connect()
             self._client.ping()
         except _errors() as error:
@@ -125,7 +131,7 @@ class RedisJournal:
                 self._check_server(durability)
             if not make and not self._client.exists(self._key + "notes"):
                 raise JournalError(f"there is no journal at {self.where}")
-            self._take()
+            self._take(write=write)
         except BaseException as error:
             self._drop()
             if isinstance(error, _errors()):
@@ -134,7 +140,7 @@ class RedisJournal:
         self._open = True
         leave_to_parent(self, "_client")
 
-    def _connect(self) -> redis.Redis:
+    def _connect(self, answer: float = ANSWER_SECONDS) -> redis.Redis:
         try:
             import redis
             from redis.backoff import NoBackoff
@@ -143,19 +149,14 @@ class RedisJournal:
             raise JournalError(
                 "a journal on Redis needs the Python package redis: pip install 'dagflow[redis]'"
             ) from error
+        options: dict[str, Any] = {"socket_timeout": answer, "retry": Retry(NoBackoff(), 0), "protocol": 2}
+        if not self.url.lower().startswith("unix:"):
+            options.update(socket_connect_timeout=min(answer, CONNECT_SECONDS), socket_keepalive=True)
         try:
-            pool = redis.ConnectionPool.from_url(
-                self.url,
-                max_connections=1,
-                socket_connect_timeout=CONNECT_SECONDS,
-                socket_timeout=ANSWER_SECONDS,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-            )
+            pool = redis.ConnectionPool.from_url(self.url, max_connections=1, **options)
+            return redis.Redis(connection_pool=pool, single_connection_client=True)
         except (ValueError, TypeError) as error:
             raise JournalError(f"the journal {self.where} has no address that Redis understands: {error}") from error
-        return redis.Redis(connection_pool=pool, single_connection_client=True)
 
     def _check_server(self, durability: str) -> None:
         """Refuse a server that may lose what it is given."""
@@ -196,8 +197,11 @@ class RedisJournal:
         value = found.get(name, found.get(name.encode()))
         return value.decode() if isinstance(value, bytes) else value
 
-    def _take(self) -> None:
-        """Become the holder: nobody else is, or not any more."""
+    def _take(self, *, write: bool) -> None:
+        """Become the holder: nobody else is, or not any more.
+
+        A reader leaves alone a driver whose server was restarted, and that has not noticed: it may be at a long task.
+        """
         assert self._client is not None
         until = time.monotonic() + RETURN_SECONDS
         while True:
@@ -210,6 +214,8 @@ class RedisJournal:
             if client and holder.get(b"server") != self._server and time.monotonic() < until:
                 threading.Event().wait(_PAUSE_SECONDS)  # the server was restarted: its driver may come back
                 continue
+            if client and not write:
+                return
             who = f"process {os.getpid()} on {socket.gethostname()}"
             given = [holder.get(b"epoch", b"0"), self._client.client_id(), self._server, who]
             said, epoch = self._run(_OPEN, ["holder"], given)
@@ -270,6 +276,9 @@ class RedisJournal:
             self._heed(b"LOST")
 
     def _heed(self, said: bytes) -> None:
+        if said in (b"FENCED", b"GONE", b"LOST"):
+            self._open = False
+            self._drop()
         if said == b"FENCED":
             raise JournalError(f"the journal {self.where} has been taken over by another driver; this one stops")
         if said == b"GONE":
@@ -361,6 +370,8 @@ def _passes(error: Exception) -> bool:
 
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return not isinstance(error, redis.AuthenticationError)
+    if isinstance(error, (redis.OutOfMemoryError, redis.exceptions.ReadOnlyError, redis.exceptions.TryAgainError)):
+        return True  # whose words redis takes away
     return str(error).startswith(("LOADING", "OOM", "MISCONF", "BUSY", "TRYAGAIN", "READONLY", "UNBLOCKED"))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dagflow.core.ids import CLOSED
-from dagflow.journal.entries import FAIL, HANDLED, MISS, ROOTS, Entry
+from dagflow.journal.entries import ALOST, FAIL, HANDLED, MISS, ROOTS, WINDOW, Entry
 from dagflow.journal.parts import part_of, roots_of, tasks_in, without_roots
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ Task = tuple[int, int, tuple[int, ...]]
 
 def dead_nodes(book: Book, blocks: Iterable[int]) -> Counter[str]:
     """How many dead letters there are at each node."""
+    if not book.graph:
+        return Counter()  # nothing has run on it yet
     ids = book.graph["ids"]
     current = {node["id"] for node in book.graph["nodes"].values()}
     found: Counter[str] = Counter()
@@ -41,17 +43,41 @@ class Retry:
     """Forgets dead letters, and what follows from their failure."""
 
     def __init__(self, book: Book, plan: Plan, nodes: list[int]) -> None:
-        self.book, self.plan = book, plan
+        self.book, self.plan, self.nodes = book, plan, nodes
         self.places = {number: at for at, number in enumerate(nodes)}
         self.below = _below(plan)
 
     def forget(self, blocks: Iterable[int]) -> None:
         """Forget the dead letters of these blocks."""
-        for number in blocks:
+        numbers = list(blocks)
+        windows: set[tuple[int, int]] = set()
+        for number in numbers:
             block = self.book.block(number)
             dead = list(self._dead(block))
             if dead:
+                windows.update((self.nodes[at], last[0]) for at, shape, last in dead if self._is_window(at, shape))
                 self._forget(block, dead)
+        if windows:
+            for number in numbers:
+                self._open_again(self.book.block(number), windows)
+
+    def _is_window(self, node: int, shape: int) -> bool:
+        """Whether a dead letter is a window that could not be merged."""
+        plan = self.plan.nodes[node]
+        window = plan.merge is not None and plan.merge.closing == "window"
+        return window and self.book.shapes.paths[shape] == (plan.name, ())
+
+    def _open_again(self, block: Block, windows: set[tuple[int, int]]) -> None:
+        """The members of windows that could not be merged belong to none any more."""
+
+        def stays(entry: Entry) -> bool:
+            return entry[0] != WINDOW or (entry[1], entry[2]) not in windows
+
+        if not all(map(stays, block.entries())):
+            block.rows = [(version, list(filter(stays, entries))) for version, entries in block.rows]
+            block.rewrite = True
+            block.forget_index()
+            self.book.touch(block)
 
     def _dead(self, block: Block) -> Iterator[Task]:
         for entry in block.entries():
@@ -90,7 +116,8 @@ class Retry:
         if block.number >= 0:
             for root in by_root:
                 roots |= 1 << (root - block.first)
-        block.rows = [(v, list(self._kept(block, entries, wanted, roots))) for v, entries in block.rows]
+        nodes = {self.nodes[at] for at, _, _ in gone}
+        block.rows = [(v, list(self._kept(block, entries, wanted, roots, nodes))) for v, entries in block.rows]
         block.ended &= ~roots
         block.failed = 0
         block.before &= ~roots
@@ -100,9 +127,11 @@ class Retry:
         block.forget_index()
         self.book.touch(block)
 
-    def _kept(self, block: Block, entries: list[Entry], wanted: object, roots: int) -> Iterator[Entry]:
+    def _kept(self, block: Block, entries: list[Entry], wanted: object, roots: int, nodes: set[int]) -> Iterator[Entry]:
         for entry in entries:
-            if entry[0] == ROOTS:
+            if entry[0] == ALOST and entry[1] in nodes:
+                kept = None
+            elif entry[0] == ROOTS:
                 kept = without_roots(entry, block.first, roots)
             elif entry[0] == MISS and block.number >= 0 and roots_of((entry[2],), block.first) & roots:
                 kept = None  # it is said again, if members are missing again

@@ -101,6 +101,11 @@ class SqliteJournal:
                 f"the journal {self.where} lies on a network file system ({kind}), whose locks cannot be relied on; "
                 f"use a local disk"
             )
+        if found is None and os.path.exists(self.path + "-wal") and not os.path.exists(self.path):
+            raise JournalError(
+                f"the journal {self.where} cannot be made: beside it lies {os.path.basename(self.path)}-wal, the log "
+                f"of a journal that is gone, which SQLite would take in; delete it, or put that journal back"
+            )
         if write:
             for path in (self.folder, self.path) if found is not None else (self.folder,):
                 if not _writable(path):

@@ -8,12 +8,13 @@ be driven again. That is done a little later, when more than `BUDGET` bytes are 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dagflow.errors import JournalError
 from dagflow.journal.dropping import BUDGET
 from dagflow.journal.entries import END, FAIL, LEASED, ROOTS, SPLIT, TRIED, Entry
-from dagflow.journal.parts import can_join, join_ends, join_ranges, roots_of, without_roots
+from dagflow.journal.parts import Wanted, can_join, join_ends, join_ranges, part_of, roots_of, without_roots
 
 if TYPE_CHECKING:
     from dagflow.graph.plan import NodePlan, Plan, PortPlan
@@ -60,7 +61,7 @@ class Tidier:
             block.rows[at] = (version, found)
         if broken:
             self._redo(block, wrong)
-        if any(born > 1 for born in self.born):
+        if self.book.version > 1:
             self._drop_unsound(block)
 
     def _check_values(self, entry: Entry) -> tuple[Entry, bool]:
@@ -107,42 +108,58 @@ class Tidier:
     def _drop_unsound(self, block: Block) -> None:
         """Where a changed node needs values that were dropped, those who made them make them again.
 
-        Backwards through the graph: ``hungry`` are the nodes that need their inputs in this block.
+        Backwards through the graph: ``hungry`` are the nodes that need their inputs in this block. What came of
+        source tasks that have ended under this version of the graph is needed by nobody.
         """
+        if block.full:
+            return
         hungry: set[int] = set()
         changed = False
+
+        def over(node: int, shape: int, prefix: tuple[int, ...], number: int) -> bool:
+            return block.number >= 0 and bool(block.ended >> ((prefix[0] if prefix else number) - block.first) & 1)
+
         for node in reversed(self.plan.nodes):
             dropped = False
             for at, (version, entries) in enumerate(block.rows):
                 kept = []
                 for entry in entries:
-                    mine = self.places.get(entry[1]) == node.index if entry[0] in (END, SPLIT, FAIL) else False
-                    if mine and entry[0] == FAIL and self._wanted(node.failures, version, hungry):
-                        hungry.add(node.index)  # what is made of its failures needs the tasks that failed
-                    elif mine and entry[0] != FAIL and self._lacks(node, entry, version, hungry):
-                        dropped = True
-                        continue
-                    kept.append(entry)
-                if len(kept) < len(entries):
-                    block.rows[at] = (version, kept)
+                    left: Entry | None = entry
+                    if entry[0] in (END, SPLIT, FAIL) and self.places.get(entry[1]) == node.index:
+                        if entry[0] != FAIL:
+                            if self._lacks(node, entry, version, hungry):
+                                left = part_of(entry, over)
+                                dropped |= left is not entry
+                        elif self._wanted(node.failures, version, hungry) and not part_of(entry, over):
+                            hungry.add(node.index)  # what is made of its failures needs the tasks that failed
+                    if left is not None:
+                        kept.append(left)
+                block.rows[at] = (version, kept)
             if dropped:
                 changed = True
                 hungry.add(node.index)
                 if node.kind == "split":  # what a task gave and how it ended may lie in several entries
-                    block.rows = [
-                        (v, [e for e in entries if e[0] not in (SPLIT, FAIL) or self.places.get(e[1]) != node.index])
-                        for v, entries in block.rows
-                    ]
+                    block.rows = [(v, list(self._without(entries, node, over))) for v, entries in block.rows]
         if changed:
             self._changed(block)
+
+    def _without(self, entries: list[Entry], node: NodePlan, over: Wanted) -> Iterator[Entry]:
+        """Entries without what a Splitter did for source tasks that are not over."""
+        for entry in entries:
+            mine = entry[0] in (SPLIT, FAIL) and self.places.get(entry[1]) == node.index
+            left = part_of(entry, over) if mine else entry
+            if left is not None:
+                yield left
 
     def _lacks(self, node: NodePlan, entry: Entry, version: int, hungry: set[int]) -> bool:
         """Whether values are gone that are needed."""
         return any(out[3] is None and self._wanted(node.ports[out[0]], version, hungry) for out in entry[3])
 
     def _wanted(self, port: PortPlan | None, version: int, hungry: set[int]) -> bool:
-        """Whether those at the end of a port need what a row of this version sent them."""
-        return port is not None and any(self.born[t] > version or t in hungry for t in port.targets)
+        """Whether those at the end of a port, or the user, need what a row of this version sent there."""
+        if port is None:
+            return False
+        return port.exit or any(self.born[t] > version or t in hungry for t in port.targets)
 
     # -- what is ripe ---------------------------------------------------------------------------------
 

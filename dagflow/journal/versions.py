@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.errors import JournalMismatch
 from dagflow.graph.algebra import FAILURES, MAIN
-from dagflow.journal.fingerprint import fingerprint
+from dagflow.journal.fingerprint import OPTIONS, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from dagflow.journal.book import Book
 
 _PYTHON: Final = "{}.{}".format(*sys.version_info[:2])
-_CODE_LABELS: Final = (
-    "the code of", "default of", "closure value", "constant", "argument of", "attribute of", "version", "its ",
-    "'",
-)  # fmt: skip
+_GONE: Final = "it is gone"
+_TOLD_MOST: Final = 4
+
+
+class _Change:
+    """What of a node differs: in words, and whether all of it is its code and not its options."""
+
+    def __init__(self, words: str, *, code: bool = False) -> None:
+        self.words, self.code = words, code
 
 
 class Versions:
@@ -95,14 +100,14 @@ class Versions:
 
     # -- comparing ------------------------------------------------------------------------------------
 
-    def _changed_nodes(self, known: dict[str, Any]) -> dict[str, str]:
+    def _changed_nodes(self, known: dict[str, Any]) -> dict[str, _Change]:
         """Nodes that are not as they were, and in what."""
-        found: dict[str, str] = {}
+        found: dict[str, _Change] = {}
         same_python = known.get("python") == _PYTHON
         for name, mine in self.prints.items():
             before = known["nodes"].get(name)
             if before is None:
-                found[name] = "it is new"
+                found[name] = _Change("it is new")
                 continue
             labels = [
                 label
@@ -111,10 +116,13 @@ class Versions:
                 and (same_python or not label.startswith("the code of"))
             ]
             if labels:
-                found[name] = "; ".join(_difference(label, before["print"], mine) for label in labels[:4])
+                words = [_difference(label, before["print"], mine) for label in labels[:_TOLD_MOST]]
+                if len(labels) > _TOLD_MOST:
+                    words.append(f"and {len(labels) - _TOLD_MOST} more")
+                found[name] = _Change("; ".join(words), code=OPTIONS.isdisjoint(labels))
         for name in known["nodes"]:
             if name not in self.prints:
-                found[name] = "it is gone"
+                found[name] = _Change(_GONE)
         return found
 
     def _changed_edges(self, known: dict[str, Any]) -> dict[str, str]:
@@ -130,9 +138,11 @@ class Versions:
             if now.get(source) != before.get(source)
         }
 
-    def _refuse(self, book: Book, changed: dict[str, str], moved: dict[str, str], accepted: Collection[str]) -> None:
+    def _refuse(
+        self, book: Book, changed: dict[str, _Change], moved: dict[str, str], accepted: Collection[str]
+    ) -> None:
         told = [
-            f"node {name!r}: {what}" for name, what in changed.items() if name not in accepted or not _is_code(what)
+            f"node {name!r}: {what.words}" for name, what in changed.items() if name not in accepted or not what.code
         ]
         told += [f"node {name!r}: {what}" if name else f"the source: {what}" for name, what in moved.items()]
         if not told:
@@ -145,16 +155,16 @@ class Versions:
         )
 
     def _update(
-        self, book: Book, changed: dict[str, str], moved: dict[str, str], resume: str, accepted: Collection[str]
+        self, book: Book, changed: dict[str, _Change], moved: dict[str, str], resume: str, accepted: Collection[str]
     ) -> None:
         graph = book.graph
-        version = graph["version"] + 1
         before = {name: node["print"]["kind"] for name, node in graph["nodes"].items()}
         redone = {
             name
             for name in self.prints
             if name not in before
             or before[name] != self.prints[name]["kind"]
+            or (name in moved and before[name] == "route")  # which labels it knows decides what it does
             or (resume == "compatible" and name in changed and name not in accepted)
         }
         if resume == "compatible":
@@ -162,7 +172,8 @@ class Versions:
                 if source in moved and target in self.prints:
                     redone.add(target)
         followers = self._below(redone) if resume == "compatible" else set()
-        graph["version"] = version
+        # Where nothing is redone and every way leads where it led, what had ended has ended.
+        version = graph["version"] = graph["version"] + bool(redone or moved)
         graph["nodes"] = {name: node for name, node in graph["nodes"].items() if name in self.prints}
         for name in sorted(redone | followers):
             self._number(book, name, version)
@@ -178,7 +189,7 @@ class Versions:
         return found - nodes
 
     def _tell(
-        self, changed: dict[str, str], moved: dict[str, str], redone: set[str], followers: set[str], resume: str
+        self, changed: dict[str, _Change], moved: dict[str, str], redone: set[str], followers: set[str], resume: str
     ) -> None:
         if resume == "force":
             if changed or moved:
@@ -186,11 +197,11 @@ class Versions:
                 self.words.append(f'old results are kept although the graph has changed (resume="force"): {names}')
             return
         for name in sorted(redone):
-            why = changed.get(name) or "another way leads to it"
+            why = changed[name].words if name in changed else moved.get(name, "another way leads to it")
             self.words.append(f"redone: node {name!r} ({why})")
         if followers:
             self.words.append(f"redone, as they follow: {', '.join(map(repr, sorted(followers)))}")
-        gone = [name for name, what in changed.items() if what == "it is gone"]
+        gone = [name for name, what in changed.items() if what.words == _GONE]
         if gone:
             self.words.append(f"gone: {', '.join(map(repr, gone))}")
 
@@ -206,11 +217,6 @@ def _difference(label: str, before: dict[str, str], now: dict[str, str]) -> str:
 
 def _shown(text: str) -> str:
     return text.rsplit(" #", 1)[0]
-
-
-def _is_code(what: str) -> bool:
-    """Whether all that has changed of a node is its code, not its options."""
-    return all(part.startswith(_CODE_LABELS) for part in what.split("; "))
 
 
 def _targets(edges: list[list[str]] | None) -> str:

@@ -7,6 +7,7 @@ results up by task; a user's ``__eq__`` and ``__hash__`` are never called.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import pickle
 import struct
@@ -53,7 +54,8 @@ def canonical(value: Any, depth: int = 0) -> bytes:
 def _other(value: Any, kind: type, depth: int) -> bytes:
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return _framed(b"g", f"{value.__module__}:{value.__qualname__}".encode())
-    reduced = value.__reduce_ex__(4)
+    registered = copyreg.dispatch_table.get(kind)  # as pickle does: for patterns, say
+    reduced: Any = value.__reduce_ex__(4) if registered is None else registered(value)
     name = f"{kind.__module__}:{kind.__qualname__}".encode()
     if isinstance(reduced, str):
         return _framed(b"g", name + b":" + reduced.encode())
