@@ -25,6 +25,7 @@ from dagflow.journal.entries import (
     Entry,
     length_of,
     numbers_of,
+    positions_of,
 )
 from dagflow.journal.parts import tasks_in
 from dagflow.journal.places import BLOCK
@@ -272,7 +273,7 @@ class _Reading:
         copies = (entry[4] or {}).get("c", {})
         for out in entry[3]:
             if out[0] in drops:
-                yield from (p for p in (out[4] if out[4] is not None else range(out[2])) if p not in copies)
+                yield from (p for p in positions_of(out) if p not in copies)
 
     def _weigh(self, entry: Entry) -> None:
         if entry[0] == PULLED:
@@ -291,12 +292,13 @@ class _Reading:
             return
         about = self.about[name]
         tasks = [(s, (*p, n)) for s, p, n in tasks_in(entry[2])]
-        for port, low, count, data, where in entry[3]:
+        for out in entry[3]:
+            port, low, count, data, where = out
             if port not in about["exits"]:
                 continue
             values = self._open(data)[low : low + count]
             if entry[0] == END:
-                for value, at in zip(values, range(count) if where is None else where, strict=True):
+                for value, at in zip(values, positions_of(out), strict=True):
                     yield self.book.shapes.lineage(*tasks[at]), value
             else:
                 at = 0
