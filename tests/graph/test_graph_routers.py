@@ -88,6 +88,11 @@ class TestKnownLabels:
     def test_drop_needs_no_branch(self):
         assert Router(dropping).known_labels() == ("x",)
 
+    def test_a_table_can_be_read(self):
+        """Its rows in their order; a function has none."""
+        assert Router({"x": bool, "y": callable}).table == (("x", bool), ("y", callable))
+        assert Router(str).table is None
+
     @pytest.mark.parametrize("func", [same, pair, bare, text, anything, unresolvable, len, str, lambda value: value])
     def test_nothing_is_known_of_the_rest(self, func):
         assert Router(func).known_labels() is None

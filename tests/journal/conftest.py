@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +14,8 @@ from loguru import logger
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+from journal_made import SideLog  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def quiet():
@@ -22,35 +23,6 @@ def quiet():
     logger.disable("dagflow")
     yield
     logger.enable("dagflow")
-
-
-class SideLog:
-    """A line per execution, appended by whoever runs a function, wherever it runs."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __call__(self, text):
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(fd, f"{text}\n".encode())
-        finally:
-            os.close(fd)
-
-    def lines(self):
-        try:
-            return Path(self.path).read_text().splitlines()
-        except FileNotFoundError:
-            return []
-
-    def since(self, count):
-        return self.lines()[count:]
-
-    def __len__(self):
-        return len(self.lines())
-
-    def __bool__(self):
-        return True
 
 
 @pytest.fixture

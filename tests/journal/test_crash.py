@@ -14,15 +14,15 @@ from dagflow.testing.crash import Trial, crash, digest, executions, graph, recor
 def test_killed_drivers_on_files():
     """Each run ends as the undisturbed one did; nothing ran whose end was on record."""
     told = []
-    runs = crash(5, 11, most_a_journal=3, tell=told.append)
+    runs = crash(3, 11, most_a_journal=2, tell=told.append)
     assert runs >= 3
     assert told[-1] == f"{int(told[-1].split()[0])} killed, {runs} runs ended"
-    assert int(told[-1].split()[0]) >= 5
+    assert int(told[-1].split()[0]) >= 3
 
 
 def test_killed_drivers_on_redis(redis_server):
     """The same, with the journals on a server."""
-    assert crash(4, 12, redis_server.url, most_a_journal=2) >= 3
+    assert crash(3, 12, redis_server.url, most_a_journal=2) >= 3
     with redis_server.client() as client:
         for key in client.keys("dagflow:{crash-*"):
             client.delete(key)
