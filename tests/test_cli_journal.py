@@ -165,7 +165,8 @@ def test_retry(kept: Path) -> None:
     assert done.stdout == ""
     assert [line["values"] for line in lines((kept / "out.jsonl").read_text())] == [[10], [0], [], [5]]
     assert "2 source tasks given again as they had ended, 2 worked on" in done.stderr
-    assert dagflow(kept, "dead", "flow.db").stdout.splitlines()[-1] == "1 dead letter"
+    for command in ("dead", "show"):
+        assert "1 dead letter" in dagflow(kept, command, "flow.db").stdout.splitlines()
     also = dagflow(kept, "run", "flow.py:graph", "--journal", "flow.db", "--retry-failed", "--json")
     assert also.returncode == 1 and [line["task"] for line in lines(also.stdout)] == [1, 0, -5, 2]
 
