@@ -170,7 +170,7 @@ def test_draw(folder: Path) -> None:
             ["run", "flow:graph", "--input", "flow:some", "--backend", "serial"],
             "raised OSError: the disk is gone (flow.py, line 24)",
         ),
-        (["run", "flow:graph"], "required: --input (see dagflow run --help)"),
+        (["run", "flow:graph"], "--input says where the tasks come from; only a --journal knows some by itself"),
         (["run", "flow:graph", "--input", "-", "--draw", "x.bmp"], ".svg"),
         ([], "required: COMMAND"),
         (["run", "flow", "--input", "-"], "MODULE:NAME"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
+from dagflow.core import ids
 from dagflow.core.commands import Lost, TaskFailed, TasksEnded
 from dagflow.core.ids import CLOSED, COPY, Segment
 from dagflow.observe.columns import DONE, DROPPED, FAILED, LOST, RETRIED, Column, Columns, Entry, Lineage, Place
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from dagflow.protocols import Snapshot
 
 _STATUS: Final[tuple[HopStatus, ...]] = ("done", "failed", "dropped", "retried", "failed")
-_FRAMES: Final = {COPY: "r", CLOSED: "m"}
-_ID: Final = re.compile(r"(?:([0-9a-f]+)w)?([0-9a-f]+)((?:\.(?:[0-9a-f]+|[rm])-[0-9a-f]+)*)")
+_FRAMES: Final = {COPY: "r", CLOSED: "m", ids.FAILED: "x"}
+_ID: Final = re.compile(r"(?:([0-9a-f]+)w)?([0-9a-f]+)((?:\.(?:[0-9a-f]+|[rmx])-[0-9a-f]+)*)")
 
 
 class Tracer:
