@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     trace.add_argument("file", metavar="FILE.jsonl", help="the exported traces")
     trace.add_argument("what", metavar="TASK|ID", nargs="?", help="a task, or its trace id (default: the first tasks)")
-    trace.add_argument("--failed", action="store_true", help="only tasks that failed")
+    trace.add_argument("--failed", action="store_true", help="only tasks that failed, or some of what came of them")
     trace.add_argument("--json", action="store_true", help="a JSON object a line for each of them")
     trace.set_defaults(command=_trace)
 
@@ -293,7 +293,8 @@ def _trace(given: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     if given.what is not None and not found:
         raise UsageError(f"{given.file} tells of no task {given.what}, and of no trace id that reads so")
-    found = [trace for trace in found if trace.status == "failed" or not given.failed]
+    if given.failed:
+        found = [trace for trace in found if any(member.status == "failed" for member in trace.walk())]
     shown = found if given.json or given.what is not None else found[:TRACES_SHOWN]
     for trace in shown:
         _print(trace.to_json() if given.json else str(trace))

@@ -92,7 +92,7 @@ def _show(given: argparse.Namespace) -> int:
             f"{clean(str(given.where))}: {state}",
             *_table(rows),
             f"{told['tasks']:,} source tasks: {tasks}, {told['unfinished']:,} unfinished",
-            f"{told['dead']:,} dead letters",
+            _dead_letters(told["dead"]),
             f"{size}, {kept['between']:,} between nodes",
         ]
     )
@@ -136,8 +136,12 @@ def _dead(given: argparse.Namespace) -> int:
         lines.append(
             f"    task {describe(failure.task, _SHOWN_MOST)}, of source task {describe(failure.source, _SHOWN_MOST)}"
         )
-    lines.append(f"{len(found)} dead letter{'' if len(found) == 1 else 's'}")
+    lines.append(_dead_letters(len(found)))
     return _print(lines)
+
+
+def _dead_letters(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
 def _chosen(failure: FailureRecord, given: argparse.Namespace) -> bool:

@@ -123,6 +123,11 @@ def test_only_those_that_failed(folder: Path) -> None:
     assert several.count("[") == 5, "each task that equals it"
 
 
+def test_a_task_is_shown_too_of_which_something_failed_that_its_merge_did_without(traced: Path) -> None:
+    shown = [json.loads(line) for line in dagflow(traced, "trace", "t.jsonl", "--failed", "--json").stdout.splitlines()]
+    assert [(trace["task"], trace["status"]) for trace in shown] == [("c!", "done")]
+
+
 def test_many_tasks_are_not_all_shown(folder: Path) -> None:
     numbers = "\n".join(map(str, range(1, 31)))
     dagflow(
