@@ -6,7 +6,6 @@ their own, so that the run goes on while the user's code is busy.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 import weakref
@@ -43,6 +42,8 @@ from dagflow.work.outcome import open_error
 from dagflow.work.program import Program
 
 if TYPE_CHECKING:
+    import asyncio
+
     from dagflow.busy import Busy
     from dagflow.core.commands import Fact
     from dagflow.core.ids import Segment
@@ -178,6 +179,8 @@ async def arun(
     graph: Graph, tasks: Iterable[Any] | AsyncIterable[Any] | None, backend: str = "process", **options: Any
 ) -> RunResult:
     """`run` for use inside a running event loop, which stays free meanwhile. Cancelling it cancels the run."""
+    import asyncio
+
     options.pop("ordered", None)
     options = _defaults(options)
     source, feed = _source_in_loop(tasks, options["kept"])
@@ -210,6 +213,8 @@ def astream(
 async def _outputs_in_loop(
     live: _Live, feed: Callable[[], Coroutine[Any, Any, None]] | None, show_progress: bool
 ) -> AsyncGenerator[StreamItem, None]:
+    import asyncio
+
     loop = asyncio.get_running_loop()
     there = asyncio.Event()
     assert live.sink is not None
@@ -403,7 +408,11 @@ class _Live:
         self.collector = Collector(plan)
         self.sink = Sink(plan, self.collector.source, ordered=ordered) if sink_room is not None else None
         works = _backend(backend)
-        self.keeper = kept.keeper(graph, plan, works, backend, source) if kept is not None else None
+        try:
+            self.keeper = kept.keeper(graph, plan, works, backend, source) if kept is not None else None
+        except BaseException:
+            works.close(kill=True)  # which may have a process already
+            raise
         self.ring = Ring(
             plan,
             programs,
@@ -653,6 +662,8 @@ def _source_in_loop(tasks: Any, kept: _Kept) -> tuple[TaskSource, Callable[[], C
 
 
 async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
+    import asyncio
+
     try:
         async for task in tasks:
             if not submissions.offer(task) and not await asyncio.to_thread(submissions.put, task):
@@ -665,6 +676,8 @@ async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
 
 def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[asyncio.Future[Any]]:
     """What has to go on in the user's loop beside a run."""
+    import asyncio
+
     beats = _beats() if in_notebook() else None
     feeding = feed() if feed is not None else None
     return [asyncio.ensure_future(helper) for helper in (feeding, beats) if helper is not None]
@@ -672,11 +685,15 @@ def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[async
 
 async def _beats() -> None:
     """Wake the loop a few times a second: a Jupyter kernel heeds the interrupt of a cell that awaits when it wakes."""
+    import asyncio
+
     while True:
         await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
+    import asyncio
+
     for helper in helpers:
         helper.cancel()
     await asyncio.gather(*helpers, return_exceptions=True)
@@ -684,6 +701,8 @@ async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
 
 async def _joined(live: _Live) -> None:
     """Wait for the end without a thread of the loop's pool: many runs in one loop would use those up."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     live.when_over(lambda: _call_soon(loop, over.set))

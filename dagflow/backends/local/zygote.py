@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import array
 import gc
-import importlib
 import marshal
 import os
 import select
@@ -24,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     import socket
+    from collections.abc import Callable
 else:  # the same functions, without the enums and selectors that come with them
     import _signal as signal
     import _socket as socket
@@ -60,6 +60,7 @@ class Zygote:
             # The socket says it too, unless a process that the driver forked has a copy of its end.
             poll.register(self.driver, select.POLLIN)
         gc.freeze()
+        gc.enable()
         while True:
             for fd, _ in poll.poll():
                 if fd == self.wake[0]:
@@ -103,7 +104,8 @@ class Zygote:
         if request[0] == "setup":
             _, sys.path[:], sys.argv[:], directory, preload = request
             for module in preload:
-                importlib.import_module(module)
+                __import__(module)
+            gc.freeze()
             try:
                 os.chdir(directory)
             except OSError:
@@ -139,7 +141,7 @@ class Zygote:
         code = 70
         try:
             parent = os.getppid()
-            if callable(self.prctl):
+            if self.prctl is not None:
                 self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(0)  # the zygote died in between
@@ -150,7 +152,6 @@ class Zygote:
             for fd in (*self.wake, self.driver):
                 if fd >= 0:
                     os.close(fd)
-            gc.unfreeze()
             code = work(worker_socket, page, offset, words, self.stderr)
         except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
             sys.excepthook(*sys.exc_info())
@@ -188,14 +189,16 @@ def _watched(driver: int) -> int:
     return fd
 
 
-def _prctl() -> object:
+def _prctl() -> Callable[[int, int], object] | None:
     """``prctl`` of the C library, or None where there is none (not Linux)."""
     try:
-        import ctypes
+        # What `ctypes` is made of: `ctypes` itself takes longer to import than forking takes.
+        import _ctypes
 
-        return ctypes.CDLL(None).prctl
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
     except (ImportError, OSError, AttributeError):
         return None
+    return lambda *numbers: _ctypes.call_cdeclfunction(address, numbers)
 
 
 def _drain(fd: int) -> None:
