@@ -39,6 +39,11 @@ class ProcessBackend:
         helper, self.helper = self.helper, None
         self.pool = Pool(self.mailbox, programs, helper)
 
+    def expect(self, values: Sequence[object]) -> None:
+        """Have the zygote load what workers will need to read such values."""
+        assert self.pool is not None
+        self.pool.expect(values)
+
     def start(self, worker: int, node: int) -> None:
         """Fork a worker for a node."""
         assert self.pool is not None

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 SOCKET_BYTES: Final = 1 << 20
 REPORT_SECONDS: Final = 1.0
 """How long the zygote's report of a death is waited for after the socket has closed."""
+SHARED: Final = ("numpy",)
+"""Modules that take long to load, as long as all else that starting takes, and may be loaded before forking: one
+zygote loads them once, where it is known that all its workers would each do so."""
+INSIDE_MOST: Final = 8
 SHOW_SECONDS: Final = 0.25
 """How often what a worker writes while it loads its function is passed on."""
 
@@ -98,6 +103,7 @@ class Pool:
             preload += ["asyncio", "dagflow.work.loop"]
         if "thread" in modes:
             preload.append("dagflow.work.threads")
+        preload += self._needed(sealed)
         try:
             helper.ask(("setup", list(sys.path), list(sys.argv), _directory(), preload))
         except OSError:
@@ -105,7 +111,29 @@ class Pool:
         self.control_in.clear()
         self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
 
+    def _needed(self, sealed: list[bytes | PayloadError]) -> list[str]:
+        """Which of the modules that the zygote may load the functions are sure to need."""
+        needed = []
+        for name in SHARED:
+            module = sys.modules.get(name)
+            if module is not None and (
+                any(isinstance(p, bytes) and name.encode() in p for p in sealed)
+                or any(value is module for program in self.programs for value in _surroundings(program.func))
+            ):
+                needed.append(name)
+        return needed
+
     # -- commands ---------------------------------------------------------------------------------------
+
+    def expect(self, values: Sequence[object]) -> None:
+        """Have the zygote load what workers will need to read such values."""
+        found = {type(v).__module__ for v in _within(values[0])}
+        needed = [name for name in SHARED if name in found]
+        if needed and self.helper is not None:
+            try:
+                self.helper.ask(("load", needed))
+            except OSError:
+                pass  # it has ended, which is noticed when its socket is read
 
     def start(self, number: int, node: int) -> None:
         """Fork a worker for a node; it is up when it has loaded the node's program."""
@@ -487,6 +515,21 @@ class Pool:
         worker.words.close()
         self.pages.give_back(worker.page)
         self.segments.lost(worker.number)  # not before: with its socket closed, it may still be writing
+
+
+def _surroundings(func: Any) -> list[Any]:
+    """The values of the global names of the module that a function was written in."""
+    home = getattr(func, "__module__", None)
+    return list(vars(sys.modules[home]).values()) if isinstance(home, str) and home in sys.modules else []
+
+
+def _within(value: Any) -> list[object]:
+    """A value, or the first ones in it."""
+    if type(value) in (tuple, list):
+        return list(value[:INSIDE_MOST])
+    if type(value) is dict:
+        return list(islice(value.values(), INSIDE_MOST))
+    return [value]
 
 
 def _position(marked: Sequence[int]) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import signal
     import socket
     from collections.abc import Callable
+    from typing import Any
 else:  # the same functions, without the enums and selectors that come with them
     import _signal as signal
     import _socket as socket
@@ -103,13 +104,13 @@ class Zygote:
         request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
         if request[0] == "setup":
             _, sys.path[:], sys.argv[:], directory, preload = request
-            for module in preload:
-                __import__(module)
-            gc.freeze()
+            load(preload)
             try:
                 os.chdir(directory)
             except OSError:
                 pass  # the driver's directory is gone; workers then have none either
+        elif request[0] == "load":
+            load(request[1])
         elif request[0] == "kill":
             if request[1] in self.workers:
                 kill(request[1])
@@ -152,6 +153,7 @@ class Zygote:
             for fd in (*self.wake, self.driver):
                 if fd >= 0:
                     os.close(fd)
+            _other_random_numbers()
             code = work(worker_socket, page, offset, words, self.stderr)
         except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
             sys.excepthook(*sys.exc_info())
@@ -167,6 +169,23 @@ class Zygote:
 def main(control_fd: int, stderr_fd: int, driver: int) -> None:
     """Serve the driver to its end."""
     Zygote(control_fd, stderr_fd, driver).serve()
+
+
+def load(modules: list[str]) -> None:
+    """Import once what all workers will need. What cannot be imported is theirs to complain of."""
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:  # noqa: BLE001, S110 - a module may raise anything
+            pass
+    gc.freeze()
+
+
+def _other_random_numbers() -> None:
+    """numpy's old generator was seeded when it was loaded: each worker needs a seed of its own."""
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
 
 
 def kill(pid: int) -> None:
