@@ -29,8 +29,6 @@ from dagflow.observe.case import Case, case_of
 from dagflow.observe.log import FailureLog
 from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
-from dagflow.observe.tracer import Tracer
-from dagflow.observe.traces import NOT_TRACED, Traces
 from dagflow.observe.verdict import busy
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
@@ -52,6 +50,9 @@ if TYPE_CHECKING:
     from dagflow.graph.node import Node
     from dagflow.graph.plan import Plan
     from dagflow.journal.keeper import Keeper
+    from dagflow.observe.sampling import Sample
+    from dagflow.observe.tracer import Tracer
+    from dagflow.observe.traces import Traces
     from dagflow.protocols import Backend, Journal, Observer, Snapshot
 
 SINK_ROOM = 16384
@@ -389,7 +390,7 @@ class _Live:
         by_name = {name: node for node, name in graph.names.items()}
         programs = [Program.of(by_name[node.name], node) for node in plan.nodes]
         sample = sample_of(trace)
-        self.tracer = Tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
+        self.tracer = _tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
         for program in programs:
             program.traced = sample is not None
         observers = _observers(graph, show_progress, logger) + ([self.tracer] if self.tracer is not None else [])
@@ -550,6 +551,8 @@ class _Live:
 
     def traces(self) -> Traces:
         """The traces of the run as it is now; `ValueError` where it is not traced."""
+        from dagflow.observe.traces import NOT_TRACED, Traces
+
         if self.tracer is None:
             raise ValueError(NOT_TRACED)
         task = self.collector.source.__getitem__ if self.sink is None else lambda _: None
@@ -572,6 +575,12 @@ class _Live:
             return []
         open_windows = [s for node in scheduler.nodes if node.merge is not None for s in node.merge.roots]
         return [*open_windows, *(s for members in scheduler.aggregates.values() for s in members)]
+
+
+def _tracer(sample: Sample, *, keep_sources: bool) -> Tracer:
+    from dagflow.observe.tracer import Tracer  # which most runs do not need
+
+    return Tracer(sample, keep_sources=keep_sources)
 
 
 def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:

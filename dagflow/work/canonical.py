@@ -8,12 +8,14 @@ results up by task; a user's ``__eq__`` and ``__hash__`` are never called.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
 _DEPTH_MOST = 200
 
