@@ -37,8 +37,6 @@ what it needs.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 __version__ = "0.1.0"
 
 _HOME = {
@@ -81,6 +79,8 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'dagflow' has no attribute {name!r}")
+    from importlib import import_module  # not for worker processes, which need none of these
+
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

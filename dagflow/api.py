@@ -6,7 +6,6 @@ their own, so that the run goes on while the user's code is busy.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 import weakref
@@ -30,8 +29,6 @@ from dagflow.observe.case import Case, case_of
 from dagflow.observe.log import FailureLog
 from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
-from dagflow.observe.tracer import Tracer
-from dagflow.observe.traces import NOT_TRACED, Traces
 from dagflow.observe.verdict import busy
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
@@ -43,6 +40,8 @@ from dagflow.work.outcome import open_error
 from dagflow.work.program import Program
 
 if TYPE_CHECKING:
+    import asyncio
+
     from dagflow.busy import Busy
     from dagflow.core.commands import Fact
     from dagflow.core.ids import Segment
@@ -51,6 +50,9 @@ if TYPE_CHECKING:
     from dagflow.graph.node import Node
     from dagflow.graph.plan import Plan
     from dagflow.journal.keeper import Keeper
+    from dagflow.observe.sampling import Sample
+    from dagflow.observe.tracer import Tracer
+    from dagflow.observe.traces import Traces
     from dagflow.protocols import Backend, Journal, Observer, Snapshot
 
 SINK_ROOM = 16384
@@ -178,6 +180,8 @@ async def arun(
     graph: Graph, tasks: Iterable[Any] | AsyncIterable[Any] | None, backend: str = "process", **options: Any
 ) -> RunResult:
     """`run` for use inside a running event loop, which stays free meanwhile. Cancelling it cancels the run."""
+    import asyncio
+
     options.pop("ordered", None)
     options = _defaults(options)
     source, feed = _source_in_loop(tasks, options["kept"])
@@ -210,6 +214,8 @@ def astream(
 async def _outputs_in_loop(
     live: _Live, feed: Callable[[], Coroutine[Any, Any, None]] | None, show_progress: bool
 ) -> AsyncGenerator[StreamItem, None]:
+    import asyncio
+
     loop = asyncio.get_running_loop()
     there = asyncio.Event()
     assert live.sink is not None
@@ -384,7 +390,7 @@ class _Live:
         by_name = {name: node for node, name in graph.names.items()}
         programs = [Program.of(by_name[node.name], node) for node in plan.nodes]
         sample = sample_of(trace)
-        self.tracer = Tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
+        self.tracer = _tracer(sample, keep_sources=sink_room is not None) if sample is not None else None
         for program in programs:
             program.traced = sample is not None
         observers = _observers(graph, show_progress, logger) + ([self.tracer] if self.tracer is not None else [])
@@ -403,7 +409,11 @@ class _Live:
         self.collector = Collector(plan)
         self.sink = Sink(plan, self.collector.source, ordered=ordered) if sink_room is not None else None
         works = _backend(backend)
-        self.keeper = kept.keeper(graph, plan, works, backend, source) if kept is not None else None
+        try:
+            self.keeper = kept.keeper(graph, plan, works, backend, source) if kept is not None else None
+        except BaseException:
+            works.close(kill=True)  # which may have a process already
+            raise
         self.ring = Ring(
             plan,
             programs,
@@ -541,6 +551,8 @@ class _Live:
 
     def traces(self) -> Traces:
         """The traces of the run as it is now; `ValueError` where it is not traced."""
+        from dagflow.observe.traces import NOT_TRACED, Traces
+
         if self.tracer is None:
             raise ValueError(NOT_TRACED)
         task = self.collector.source.__getitem__ if self.sink is None else lambda _: None
@@ -563,6 +575,12 @@ class _Live:
             return []
         open_windows = [s for node in scheduler.nodes if node.merge is not None for s in node.merge.roots]
         return [*open_windows, *(s for members in scheduler.aggregates.values() for s in members)]
+
+
+def _tracer(sample: Sample, *, keep_sources: bool) -> Tracer:
+    from dagflow.observe.tracer import Tracer  # which most runs do not need
+
+    return Tracer(sample, keep_sources=keep_sources)
 
 
 def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
@@ -653,6 +671,8 @@ def _source_in_loop(tasks: Any, kept: _Kept) -> tuple[TaskSource, Callable[[], C
 
 
 async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
+    import asyncio
+
     try:
         async for task in tasks:
             if not submissions.offer(task) and not await asyncio.to_thread(submissions.put, task):
@@ -665,6 +685,8 @@ async def _feed(submissions: Submissions, tasks: AsyncIterable[Any]) -> None:
 
 def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[asyncio.Future[Any]]:
     """What has to go on in the user's loop beside a run."""
+    import asyncio
+
     beats = _beats() if in_notebook() else None
     feeding = feed() if feed is not None else None
     return [asyncio.ensure_future(helper) for helper in (feeding, beats) if helper is not None]
@@ -672,11 +694,15 @@ def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[async
 
 async def _beats() -> None:
     """Wake the loop a few times a second: a Jupyter kernel heeds the interrupt of a cell that awaits when it wakes."""
+    import asyncio
+
     while True:
         await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
+    import asyncio
+
     for helper in helpers:
         helper.cancel()
     await asyncio.gather(*helpers, return_exceptions=True)
@@ -684,6 +710,8 @@ async def _end_helpers(helpers: list[asyncio.Future[Any]]) -> None:
 
 async def _joined(live: _Live) -> None:
     """Wait for the end without a thread of the loop's pool: many runs in one loop would use those up."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     live.when_over(lambda: _call_soon(loop, over.set))

@@ -5,14 +5,15 @@ What is said here is found by `dagflow.observe.verdict`, and shown by `dagflow.d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from dagflow.core.record import record
 
 if TYPE_CHECKING:
     from dagflow.protocols import NodeSnapshot
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Busy:
     """By node number: ``shares``, the part of its workers' time, 0 to 1, that each node was busy while there was work
     to do; ``limits``, the node that has too much to do, if that is what limits the run."""

@@ -7,10 +7,10 @@ last one. So what holds for long is met with in proportion, however many short s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from dagflow.core.record import record
 from dagflow.protocols import Load
 from dagflow.work.usage import OwnUsage, Usage
 
@@ -23,7 +23,7 @@ SINK_FULL: Final = 0.75
 """The consumer takes some hundreds of outputs at a time, so what waits for it is full from here on."""
 
 
-@dataclass(slots=True)
+@record
 class NodeLoad:
     """One node's part. ``queued``: tasks x seconds; ``full``, ``throttled``: seconds."""
 
@@ -32,30 +32,18 @@ class NodeLoad:
     throttled: float = 0.0
 
 
-@dataclass(slots=True)
 class Meter:
     """The samples of one run. `sample` and `tick` are called by the ring's thread only."""
 
-    scheduler: Scheduler
-    began: float
-    nodes: list[NodeLoad] = field(default_factory=list)
-    last: float = 0.0
-    source: float = 0.0
-    consumer: float = 0.0
-    retries: float = 0.0
-    in_flight: float = 0.0
-    paused: float = 0.0
-    starting: float = 0.0
-    ring: float = 0.0
-    driver: float = 0.0
-    cores: int = 1
-    _ring: OwnUsage | None = None
-    _driver: Usage | None = None
-
-    def __post_init__(self) -> None:
-        self.nodes = [NodeLoad() for _ in self.scheduler.nodes]
-        self.last = self.began
+    def __init__(self, scheduler: Scheduler, began: float) -> None:
+        self.scheduler, self.began = scheduler, began
+        self.nodes = [NodeLoad() for _ in scheduler.nodes]
+        self.last = began
+        self.source = self.consumer = self.retries = self.in_flight = self.paused = self.starting = 0.0
+        self.ring = self.driver = 0.0
         self.cores = cores()
+        self._ring: OwnUsage | None = None
+        self._driver: Usage | None = None
 
     def start(self) -> None:
         """The ring begins to turn, in this thread."""

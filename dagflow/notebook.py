@@ -19,6 +19,7 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from dagflow.core.record import replace
 from dagflow.draw import to_text
 from dagflow.draw.layout import Layout, lay_out
 from dagflow.draw.model import Laid, Overlay, picture
@@ -89,7 +90,7 @@ class LiveView:
         shows that trusts nobody."""
         now, busy = self._now()
         if last:
-            now = dataclasses.replace(now, state="finished")
+            now = replace(now, state="finished")
         drawn = picture(self._graph, overlay_of(self._plan, now, busy))
         if last:
             return {"text/html": image(drawn, render(drawn)) + nodes_table(now, busy), "text/plain": to_text(drawn)}

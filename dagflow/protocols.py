@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from dagflow.core.record import field, record
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Fact, Job
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dagflow.work.program import Program
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class NodeSnapshot:
     """One node at one moment. ``seconds``: worker time spent in its function; ``held``: members a Merger keeps.
 
@@ -50,7 +51,7 @@ class NodeSnapshot:
     throttled: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Load:
     """Where the time of a run went, in seconds.
 
@@ -72,7 +73,7 @@ class Load:
     cores: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Snapshot:
     """A run at one moment. ``admitted``, ``ended``: source tasks; ``elapsed``: seconds since the start."""
 
@@ -91,13 +92,15 @@ class Backend(Protocol):
     """Who works. Never raises into the ring: every trouble is an event.
 
     ``wait`` gives what has happened, waiting up to ``timeout`` seconds (None: as long as it takes) if nothing
-    has; ``wake`` makes a `wait` return at once, from any thread. ``shares_memory``: nodes get the very objects
+    has; ``wake`` makes a `wait` return at once, from any thread. ``expect`` is told the first tasks, before workers are
+    started for them: what these are says what workers will have to load. ``shares_memory``: nodes get the very objects
     that other nodes have, so what goes to several of them is copied.
     """
 
     shares_memory: bool
 
     def open(self, plan: Plan, programs: Sequence[Program]) -> None: ...
+    def expect(self, values: Sequence[object]) -> None: ...
     def start(self, worker: int, node: int) -> None: ...
     def deliver(self, worker: int, token: int, job: Job) -> None: ...
     def grant(self, worker: int, token: int, count: int, cut: int) -> None: ...
@@ -108,7 +111,7 @@ class Backend(Protocol):
     def close(self, *, kill: bool) -> None: ...
 
 
-@dataclass(slots=True)
+@record
 class Turn:
     """What one turn of the ring changes in a journal: all of it is kept, or nothing.
 

@@ -17,9 +17,7 @@ from dagflow.core.ids import Indices, Segment, take, tasks_of
 from dagflow.draw.faces import Pictured
 from dagflow.errors import PayloadError
 from dagflow.observe.case import case_of
-from dagflow.observe.export import export
 from dagflow.observe.text import describe
-from dagflow.observe.traces import NOT_TRACED, Traces
 from dagflow.observe.verdict import busy, verdict
 from dagflow.work.canonical import content_key
 from dagflow.work.codec import read_values
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from dagflow.observe.case import Case
     from dagflow.observe.trace import Trace
     from dagflow.observe.tracer import Tracer
+    from dagflow.observe.traces import Traces
     from dagflow.protocols import Snapshot
 
 _ERRORS_SHOWN: Final = 5
@@ -419,6 +418,8 @@ class RunResult(Pictured):
 
         Made when they are asked for. `ValueError` where the run was not traced.
         """
+        from dagflow.observe.traces import NOT_TRACED, Traces
+
         if self._tracer is None:
             raise ValueError(NOT_TRACED)
         source = self._collector.source
@@ -440,6 +441,8 @@ class RunResult(Pictured):
 
         `ValueError` for another suffix, and where the run was not traced.
         """
+        from dagflow.observe.export import export
+
         return export(self.traces, path)
 
     # -- for people -----------------------------------------------------------------------------------

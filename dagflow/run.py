@@ -235,6 +235,8 @@ class Ring:
             if self.journal is not None:
                 values = values[: self.journal.take(values)]
             self.keep(values)
+            if not self.scheduler.admitted:
+                self.backend.expect(values)
             # Worker processes make objects of their own from the bytes; nodes in this process need copies.
             copies = self.entry_branches if self.backend.shares_memory else 1
             events.append(ev.Pulled(live(values, copies), len(values)))

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dagflow.draw.faces import Pictured
-from dagflow.observe.export import export
 from dagflow.observe.verdict import busy, verdict
 from dagflow.result import task_key
 from dagflow.sink import StreamItem
@@ -80,6 +79,8 @@ class Watched(Pictured):
 
     def export_trace(self, path: str | os.PathLike[str]) -> str:
         """Write what is known so far of all traced tasks, as `RunResult.export_trace`."""
+        from dagflow.observe.export import export
+
         return export(self.traces, path)
 
 

@@ -42,6 +42,11 @@ class ThreadBackend:
         if any(program.mode == "process" for program in programs):
             self.pool = Pool(self.mailbox, programs)
 
+    def expect(self, values: Sequence[object]) -> None:
+        """Tell worker processes, if there will be any; all else has loaded already what these are."""
+        if self.pool is not None:
+            self.pool.expect(values)
+
     def start(self, worker: int, node: int) -> None:
         """Start the executor of a node."""
         program = self.programs[node]

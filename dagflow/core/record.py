@@ -46,9 +46,15 @@ def _made(cls: Any, frozen: bool) -> Any:
     methods |= {"__setattr__": _refuse, "__delattr__": _refuse, "__hash__": _hashed} if frozen else {"__hash__": None}
     for name, method in methods.items():
         given.setdefault(name, method)
-    given |= {"__slots__": names, "__match_args__": names, "__init__": _init(names, defaults, frozen)}
-    made = type(cls)(cls.__name__, cls.__bases__, given)
-    made.__init__.__qualname__ = f"{cls.__qualname__}.__init__"
+
+    def first(self: Any, *args: Any, **kwargs: Any) -> None:
+        # Made when the first record is: most processes never make one of most kinds.
+        made.__init__ = init = _init(names, defaults, frozen)
+        init.__qualname__ = f"{cls.__qualname__}.__init__"
+        init(self, *args, **kwargs)
+
+    given |= {"__slots__": names, "__match_args__": names, "__init__": first}
+    made: Any = type(cls)(cls.__name__, cls.__bases__, given)
     return made
 
 

@@ -20,6 +20,8 @@ from dagflow.graph.router import Router
 from dagflow.graph.task_manager import TaskManager
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import networkx
 
     from dagflow.graph.plan import Plan
@@ -218,46 +220,51 @@ class Graph:
         retry_failed: bool = False,
     ) -> Any:
         """Run ``tasks`` to the end and return a `RunResult`. See `dagflow.api.run`."""
-        return import_module("dagflow.api").run(
-            self,
-            tasks,
-            backend,
-            ordered=ordered,
-            fail_fast=fail_fast,
-            show_progress=show_progress,
-            trace=trace,
-            max_in_flight=max_in_flight,
-            max_bytes=max_bytes,
-            logger=logger,
-            journal=journal,
-            durability=durability,
-            resume=resume,
-            retry_failed=retry_failed,
-        )
+        with _wiring(backend) as api:
+            return api.run(
+                self,
+                tasks,
+                backend,
+                ordered=ordered,
+                fail_fast=fail_fast,
+                show_progress=show_progress,
+                trace=trace,
+                max_in_flight=max_in_flight,
+                max_bytes=max_bytes,
+                logger=logger,
+                journal=journal,
+                durability=durability,
+                resume=resume,
+                retry_failed=retry_failed,
+            )
 
     def stream(
         self, tasks: Iterable[Any] | AsyncIterable[Any], backend: str = "process", **options: Any
     ) -> Iterator[Any]:
         """Run ``tasks`` and give each output as it comes. See `dagflow.api.stream`."""
-        outputs: Iterator[Any] = import_module("dagflow.api").stream(self, tasks, backend, **options)
+        with _wiring(backend) as api:
+            outputs: Iterator[Any] = api.stream(self, tasks, backend, **options)
         return outputs
 
     async def arun(
         self, tasks: Iterable[Any] | AsyncIterable[Any] | None, backend: str = "process", **options: Any
     ) -> Any:
         """`run` for use inside a running event loop, which stays free meanwhile."""
-        return await import_module("dagflow.api").arun(self, tasks, backend, **options)
+        with _wiring(backend) as api:
+            return await api.arun(self, tasks, backend, **options)
 
     def astream(
         self, tasks: Iterable[Any] | AsyncIterable[Any], backend: str = "process", **options: Any
     ) -> AsyncIterator[Any]:
         """`stream` for use inside a running event loop."""
-        outputs: AsyncIterator[Any] = import_module("dagflow.api").astream(self, tasks, backend, **options)
+        with _wiring(backend) as api:
+            outputs: AsyncIterator[Any] = api.astream(self, tasks, backend, **options)
         return outputs
 
     def open(self, backend: str = "process", **options: Any) -> Any:
         """A live run to submit tasks to. See `dagflow.api.open_run`."""
-        return import_module("dagflow.api").open_run(self, backend, **options)
+        with _wiring(backend) as api:
+            return api.open_run(self, backend, **options)
 
     def to_dot(self) -> str:
         """The graph in Graphviz's language."""
@@ -374,6 +381,11 @@ def union(left: Graph, right: Any) -> Graph:
     entries = tuple(n for n in left.entries + other.entries if id(n) not in fed)
     exits = tuple(n for n in left.exits + other.exits if id(n) not in feeding)
     return _combined(nodes, edges, entries, exits, left.name or other.name)
+
+
+def _wiring(backend: str) -> AbstractContextManager[Any]:
+    wiring: AbstractContextManager[Any] = import_module("dagflow.starting").wiring(backend)
+    return wiring
 
 
 def _branch(left: Graph, branches: Mapping[Any, Any]) -> Graph:

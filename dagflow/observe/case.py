@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import ceil
 from operator import sub
 from typing import TYPE_CHECKING
 
+from dagflow.core.record import record
 from dagflow.observe.text import NAME_MOST, clean
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ WAITING_MOST = 0.5
 """A function that computes for less than this part of its time waits for others rather than computes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Part:
     """A node. ``work``: seconds in its function, or of its processes' processors where that is more (moving values).
 
@@ -49,7 +49,7 @@ class Part:
         return self.work / self.width
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Case:
     """A run. ``span``: the seconds in which work could be done, of which the others are shares.
 

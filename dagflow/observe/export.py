@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 from dagflow.observe.perfetto import events_of
 from dagflow.observe.trace import Hop, Trace, json_value, settle
 
-FIELDS: Final = ("trace_id", "parent", "task", *Hop.__slots__)
+FIELDS: Final = ("trace_id", "parent", "task", *Hop.__match_args__)
 """What a line says: whose hop it is, whose child that is, and the fields of the hop."""
 
 
@@ -125,7 +125,7 @@ def families_of(lines: Iterable[dict[str, Any]]) -> list[Trace]:
         trace = member(line["trace_id"], line["parent"], line.get("task"))
         if trace._task is None:
             trace._task = line.get("task")
-        trace.hops.append(Hop(**{name: line.get(name) for name in Hop.__slots__}))  # type: ignore[arg-type]
+        trace.hops.append(Hop(**{name: line.get(name) for name in Hop.__match_args__}))  # type: ignore[arg-type]
     for top in tops:
         settle(top)
     return tops

@@ -7,11 +7,10 @@ has a trace of its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from dagflow.core.record import record
 from dagflow.observe.text import MESSAGE_MOST, NAME_MOST, clean, describe
 
 HopStatus = Literal["done", "failed", "dropped", "retried"]
@@ -19,7 +18,7 @@ CHILDREN_MOST: Final = 20
 """More children than this are not drawn, only counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Hop:
     """One attempt of a task at one node. Times are seconds since the epoch.
 
@@ -50,7 +49,7 @@ class Hop:
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields, for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
 
 class Trace:
@@ -98,6 +97,8 @@ class Trace:
 
     def to_json(self) -> str:
         """It and all that came from it, as a JSON text. Values that JSON has no word for stand as their ``repr``."""
+        import json  # which takes longer to load than the rest of this module
+
         return json.dumps(self._as_dict(), ensure_ascii=False)
 
     def _as_dict(self) -> dict[str, Any]:

@@ -122,6 +122,9 @@ class FakeBackend:
     def open(self, plan: Plan, programs: Sequence[Program]) -> None:
         """The world has its own."""
 
+    def expect(self, values: Sequence[object]) -> None:
+        """Fake workers load nothing."""
+
     def start(self, worker: int, node: int) -> None:
         """A worker begins to start."""
         self.world.act([do.StartWorker(worker, node)])

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
-import pickle
 import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from typing import Any
+else:
+    import _pickle as pickle  # what `pickle` itself uses, without what else it imports
 
 _DEPTH_MOST = 200
 

@@ -24,17 +24,25 @@ class ProcessBackend:
     shares_memory = False
 
     def __init__(self) -> None:
+        from dagflow.backends.local.helper import Helper
         from dagflow.backends.mailbox import Mailbox
 
         self.mailbox: Mailbox = Mailbox()
         self.pool: Pool | None = None
+        self.helper = Helper.taken()
 
     def open(self, plan: Plan, programs: Sequence[Program]) -> None:
         """Start the zygote and make the programs ready to travel."""
         from dagflow.backends.local.pool import Pool
 
         del plan
-        self.pool = Pool(self.mailbox, programs)
+        helper, self.helper = self.helper, None
+        self.pool = Pool(self.mailbox, programs, helper)
+
+    def expect(self, values: Sequence[object]) -> None:
+        """Have the zygote load what workers will need to read such values."""
+        assert self.pool is not None
+        self.pool.expect(values)
 
     def start(self, worker: int, node: int) -> None:
         """Fork a worker for a node."""
@@ -73,4 +81,7 @@ class ProcessBackend:
         """End all workers and the zygote, and wait until they are gone."""
         if self.pool is not None:
             self.pool.close(kill=kill)
+        if self.helper is not None:
+            self.helper.end()
+            self.helper = None
         self.mailbox.close()

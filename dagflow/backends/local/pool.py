@@ -7,21 +7,20 @@ is read to the end, then the page that it shared tells which task it was at.
 
 from __future__ import annotations
 
-import array
 import errno
-import marshal
 import os
 import resource
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.backends.local import zygote
+from dagflow.backends.local.helper import CLOSE_SECONDS, Helper
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
 from dagflow.backends.local.pages import Page, Pages, Words
 from dagflow.backends.local.segments import Segments
@@ -40,16 +39,12 @@ if TYPE_CHECKING:
 SOCKET_BYTES: Final = 1 << 20
 REPORT_SECONDS: Final = 1.0
 """How long the zygote's report of a death is waited for after the socket has closed."""
-CLOSE_SECONDS: Final = 5.0
+SHARED: Final = ("numpy",)
+"""Modules that take long to load, as long as all else that starting takes, and may be loaded before forking: one
+zygote loads them once, where it is known that all its workers would each do so."""
+INSIDE_MOST: Final = 8
 SHOW_SECONDS: Final = 0.25
 """How often what a worker writes while it loads its function is passed on."""
-_MALLOC = {
-    # glibc gives every freed block of 128 KiB and more back to the kernel and faults it in again; with large
-    # values that costs more than all else. Raised thresholds keep such blocks.
-    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(1 << 20),
-}
 
 
 class _Worker:
@@ -81,7 +76,7 @@ class _Worker:
 class Pool:
     """Worker processes of one run."""
 
-    def __init__(self, mailbox: Mailbox, programs: Sequence[Program]) -> None:
+    def __init__(self, mailbox: Mailbox, programs: Sequence[Program], helper: Helper | None = None) -> None:
         self.mailbox = mailbox
         self.programs = programs
         self.sealed: dict[int, bytes | PayloadError] = {}
@@ -94,17 +89,21 @@ class Pool:
         self.segments = Segments()
         self.control_in = bytearray()
         self.next_show = 0.0
-        self.helper: _Helper | None = None
-        self._start_zygote()
+        self.helper: Helper | None = None
+        self._start_zygote(helper)
         mailbox.deadlines.append(self._next_deadline)
 
-    def _start_zygote(self) -> None:
-        helper = self.helper = _Helper()
+    def _start_zygote(self, started: Helper | None = None) -> None:
+        helper = self.helper = started or Helper()
         # The zygote boots while the programs are sealed here, and imports once what its workers all need.
         sealed = [self._program(node) for node in range(len(self.programs))]
         preload = ["cloudpickle"] if any(isinstance(p, bytes) and b"cloudpickle" in p for p in sealed) else []
-        if any(program.mode == "async" for program in self.programs):
-            preload.append("asyncio")
+        modes = {program.mode for program in self.programs}
+        if "async" in modes:
+            preload += ["asyncio", "dagflow.work.loop"]
+        if "thread" in modes:
+            preload.append("dagflow.work.threads")
+        preload += self._needed(sealed)
         try:
             helper.ask(("setup", list(sys.path), list(sys.argv), _directory(), preload))
         except OSError:
@@ -112,7 +111,29 @@ class Pool:
         self.control_in.clear()
         self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
 
+    def _needed(self, sealed: list[bytes | PayloadError]) -> list[str]:
+        """Which of the modules that the zygote may load the functions are sure to need."""
+        needed = []
+        for name in SHARED:
+            module = sys.modules.get(name)
+            if module is not None and (
+                any(isinstance(p, bytes) and name.encode() in p for p in sealed)
+                or any(value is module for program in self.programs for value in _surroundings(program.func))
+            ):
+                needed.append(name)
+        return needed
+
     # -- commands ---------------------------------------------------------------------------------------
+
+    def expect(self, values: Sequence[object]) -> None:
+        """Have the zygote load what workers will need to read such values."""
+        found = {type(v).__module__ for v in _within(values[0])}
+        needed = [name for name in SHARED if name in found]
+        if needed and self.helper is not None:
+            try:
+                self.helper.ask(("load", needed))
+            except OSError:
+                pass  # it has ended, which is noticed when its socket is read
 
     def start(self, number: int, node: int) -> None:
         """Fork a worker for a node; it is up when it has loaded the node's program."""
@@ -448,7 +469,7 @@ class Pool:
             times.append(self.next_show)
         return min(times, default=None)
 
-    def _zygote_gone(self, helper: _Helper) -> None:
+    def _zygote_gone(self, helper: Helper) -> None:
         """The zygote died: its workers were killed with it; another is started when a worker is wanted."""
         self.mailbox.selector.unregister(helper.control)
         self.helper = None
@@ -496,66 +517,23 @@ class Pool:
         self.segments.lost(worker.number)  # not before: with its socket closed, it may still be writing
 
 
-class _Helper:
-    """The zygote, seen from the driver: a process and the socket to it."""
+def _surroundings(func: Any) -> list[Any]:
+    """The values of the global names of the module that a function was written in."""
+    home = getattr(func, "__module__", None)
+    return list(vars(sys.modules[home]).values()) if isinstance(home, str) and home in sys.modules else []
 
-    def __init__(self) -> None:
-        # Packets: a request and the descriptors that come with it must not run into the next one.
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.words = Words()
-        stderr = _stderr()
-        start = "from dagflow.backends.local.zygote import main"
-        numbers = f"{theirs.fileno()}, {stderr}, {os.getpid()}"
-        code = f"import sys; sys.path[:0] = {_home()!r}; {start}; main({numbers})"
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=[theirs.fileno(), stderr],
-                stdin=subprocess.DEVNULL,
-                stderr=self.words.fd,
-                env={**_MALLOC, **os.environ},
-                process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
-            )
-        except (OSError, TypeError, ValueError) as error:
-            self.control.close()
-            self.words.close()
-            raise BackendError(f"cannot start worker processes with {sys.executable!r}: {error}") from error
-        finally:
-            theirs.close()
-            os.close(stderr)
 
-    def ask(self, request: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
-        """Send a request, with descriptors."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
-        self.control.sendmsg([marshal.dumps(request)], rights)
-
-    def end(self) -> str:
-        """Let it end, and wait for that; gives what it wrote last."""
-        try:
-            self.control.shutdown(socket.SHUT_RDWR)  # also where a process that was forked here has a copy of it
-        except OSError:
-            pass
-        self.control.close()
-        try:
-            self.process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        words = self.words.last()
-        self.words.close()
-        return words
+def _within(value: Any) -> list[object]:
+    """A value, or the first ones in it."""
+    if type(value) in (tuple, list):
+        return list(value[:INSIDE_MOST])
+    if type(value) is dict:
+        return list(islice(value.values(), INSIDE_MOST))
+    return [value]
 
 
 def _position(marked: Sequence[int]) -> int:
     return ANYWHERE if marked[POSITION] == UNKNOWN else marked[POSITION]
-
-
-def _stderr() -> int:
-    """A descriptor of the user's stderr, or of nothing where there is none."""
-    try:
-        return os.dup(2)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _allow_more_descriptors() -> bool:
@@ -579,11 +557,6 @@ def _cause(code: int | None) -> str:
         except ValueError:
             return f"was killed by signal {-code}"
     return f"ended with exit code {code}"
-
-
-def _home() -> list[str]:
-    """Where the zygote finds dagflow."""
-    return [os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))]
 
 
 def _directory() -> str:

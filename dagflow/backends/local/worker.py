@@ -7,7 +7,7 @@ import faulthandler
 import mmap
 import os
 import sys
-import threading
+from _thread import allocate_lock  # what `threading.Lock` is, without what else it imports
 from array import array
 from collections import deque
 
@@ -18,11 +18,9 @@ from dagflow.backends.local.wire import Reader, pack, send_blocking
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
-from dagflow.work.loop import Loop
 from dagflow.work.page import ANSWERED, TOKEN
 from dagflow.work.program import Program
 from dagflow.work.sequential import Sequential
-from dagflow.work.threads import Threads
 from dagflow.work.usage import Usage
 
 TYPE_CHECKING = False
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
     import signal
     import socket
     from typing import Any
+
+    from dagflow.work.loop import Loop
+    from dagflow.work.threads import Threads
 else:  # the same functions, without the enums and selectors that come with them
     import _signal as signal
     import _socket as socket
@@ -129,7 +130,7 @@ class _Line:
         self.page = mmap.mmap(page_fd, PAGE_BYTES, offset=page_at)
         os.close(page_fd)
         self.mark = memoryview(self.page).cast("q")
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.usage = Usage()
         self.open = 0
         self.mappings = Mappings()
@@ -188,7 +189,11 @@ def _host(worker: int, program: Program, line: _Line, inbox: _Inbox) -> _Alone |
         return _Alone(worker, Runner(program, seal=True, mark=line.mark, store=store), line)
     runner = Runner(program, seal=True, store=store)
     if program.mode == "async":
+        from dagflow.work.loop import Loop
+
         return _Shared(Loop(worker, program, line.answered, runner=runner), line)
+    from dagflow.work.threads import Threads
+
     return _Shared(Threads(worker, program, line.answered, runner=runner), line)
 
 

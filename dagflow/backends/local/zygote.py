@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import array
 import gc
-import importlib
 import marshal
 import os
 import select
@@ -24,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     import socket
+    from collections.abc import Callable
+    from typing import Any
 else:  # the same functions, without the enums and selectors that come with them
     import _signal as signal
     import _socket as socket
@@ -60,6 +61,7 @@ class Zygote:
             # The socket says it too, unless a process that the driver forked has a copy of its end.
             poll.register(self.driver, select.POLLIN)
         gc.freeze()
+        gc.enable()
         while True:
             for fd, _ in poll.poll():
                 if fd == self.wake[0]:
@@ -102,12 +104,13 @@ class Zygote:
         request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
         if request[0] == "setup":
             _, sys.path[:], sys.argv[:], directory, preload = request
-            for module in preload:
-                importlib.import_module(module)
+            load(preload)
             try:
                 os.chdir(directory)
             except OSError:
                 pass  # the driver's directory is gone; workers then have none either
+        elif request[0] == "load":
+            load(request[1])
         elif request[0] == "kill":
             if request[1] in self.workers:
                 kill(request[1])
@@ -139,7 +142,7 @@ class Zygote:
         code = 70
         try:
             parent = os.getppid()
-            if callable(self.prctl):
+            if self.prctl is not None:
                 self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(0)  # the zygote died in between
@@ -150,7 +153,7 @@ class Zygote:
             for fd in (*self.wake, self.driver):
                 if fd >= 0:
                     os.close(fd)
-            gc.unfreeze()
+            _other_random_numbers()
             code = work(worker_socket, page, offset, words, self.stderr)
         except BaseException:  # noqa: BLE001 - a forked child must end here, whatever happens
             sys.excepthook(*sys.exc_info())
@@ -166,6 +169,23 @@ class Zygote:
 def main(control_fd: int, stderr_fd: int, driver: int) -> None:
     """Serve the driver to its end."""
     Zygote(control_fd, stderr_fd, driver).serve()
+
+
+def load(modules: list[str]) -> None:
+    """Import once what all workers will need. What cannot be imported is theirs to complain of."""
+    for module in modules:
+        try:
+            __import__(module)
+        except Exception:  # noqa: BLE001, S110 - a module may raise anything
+            pass
+    gc.freeze()
+
+
+def _other_random_numbers() -> None:
+    """numpy's old generator was seeded when it was loaded: each worker needs a seed of its own."""
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
 
 
 def kill(pid: int) -> None:
@@ -188,14 +208,16 @@ def _watched(driver: int) -> int:
     return fd
 
 
-def _prctl() -> object:
+def _prctl() -> Callable[[int, int], object] | None:
     """``prctl`` of the C library, or None where there is none (not Linux)."""
     try:
-        import ctypes
+        # What `ctypes` is made of: `ctypes` itself takes longer to import than forking takes.
+        import _ctypes
 
-        return ctypes.CDLL(None).prctl
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
     except (ImportError, OSError, AttributeError):
         return None
+    return lambda *numbers: _ctypes.call_cdeclfunction(address, numbers)
 
 
 def _drain(fd: int) -> None:

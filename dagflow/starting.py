@@ -1,0 +1,44 @@
+"""The first run of a process: its worker processes are on their way while the driver loads what it needs itself.
+
+A zygote takes some 20 ms from nothing to its first fork, the modules of a run as long to be loaded: side by side on
+two processors they take half of that. Later runs find the modules loaded, and start their zygote when they begin.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+@contextmanager
+def wiring(backend: str) -> Iterator[Any]:
+    """`dagflow.api`, for a run on ``backend``. What was started for the run and not taken by it ends with the block."""
+    if "dagflow.api" in sys.modules:
+        yield import_module("dagflow.api")
+        return
+    helper = None
+    if backend == "process":
+        from dagflow.backends.local.helper import Helper
+
+        helper = Helper.ahead()
+    try:
+        yield _loaded()
+    finally:
+        if helper is not None:
+            helper.give_up()
+
+
+def _loaded() -> Any:
+    # Beside what networkx has brought, the garbage collector looks through everything again and again, and finds
+    # nothing: half of the time that loading takes.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module("dagflow.api")
+    finally:
+        if collects:
+            gc.enable()
