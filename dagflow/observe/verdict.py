@@ -18,6 +18,8 @@ HALF: Final = 0.5
 NEARLY_ALL: Final = 0.85
 LITTLE: Final = 1.1
 """Less than this many times as fast is not worth a worker."""
+SMALL: Final = 0.1
+"""A node that took less of the time than this, where one task at a time runs, is no bottleneck to point at."""
 TINY: Final = 50e-6
 """A task that takes less than so many seconds is not worth a process."""
 MANY: Final = 1000
@@ -75,12 +77,15 @@ def _of_one_thread(case: Case, parts: list[Part]) -> Words | None:
     others = (case.source, case.consumer, case.retries, _own_work(case, parts), *(part.throttled for part in parts))
     if max(others) > share:
         return None
-    first = f"{busiest.name!r} limits the run: of all the time, in which one task at a time runs, it took {share:.0%}."
+    small = share < SMALL
+    marked = None if small else busiest
+    what = "limits the run no more than others" if small else "limits the run"
+    first = f"{busiest.name!r} {what}: of all the time, in which one task at a time runs, it took {share:.0%}."
     gain = sum(part.work for part in parts) / max(part.least() for part in parts)
     if gain < LITTLE:
         little = "Other backends run the nodes side by side, which brings little unless this one has more workers."
-        return Words(first, little, busiest)
-    return Words(first, f"Other backends run the nodes side by side: up to about {gain:.1f} times as fast.", busiest)
+        return Words(first, little, marked)
+    return Words(first, f"Other backends run the nodes side by side: up to about {gain:.1f} times as fast.", marked)
 
 
 # -- where it is not a node's work ---------------------------------------------------------------------------

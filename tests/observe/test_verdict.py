@@ -14,7 +14,7 @@ import dagflow as df
 from dagflow import Merger, Splitter, TaskManager
 from dagflow.meter import cores
 from dagflow.observe.case import Case, Part, case_of_traces
-from dagflow.observe.verdict import verdict
+from dagflow.observe.verdict import busy, verdict
 
 BACKENDS = ("serial", "thread", "process")
 ABREAST = ("thread", "process")
@@ -287,6 +287,16 @@ def test_the_next_limit_may_be_anything():
     assert "then the rate_limit of 'b' limits it" in verdict(Case((node, limited), 10.0))
     near = part("b", 8.9)
     assert "More workers would bring little: 'b' limits the run nearly as much." in verdict(Case((node, near), 10.0))
+
+
+def test_one_small_part_among_many_is_no_bottleneck():
+    """Where one task at a time runs, and each of many nodes takes a little of the time, none is marked in pictures."""
+    many = Case(tuple(part(f"n{n}", 0.1) for n in range(92)), 9.2, one_by_one=True)
+    assert verdict(many).startswith("'n0' limits the run no more than others")
+    assert busy(many).limits is None
+    one = Case((part("a", 0.1), part("b", 5.0)), 5.1, one_by_one=True)
+    assert verdict(one).startswith("'b' limits the run: of all the time")
+    assert busy(one).limits == 1
 
 
 def test_names_are_made_harmless():
