@@ -138,7 +138,7 @@ class SqliteJournal:
             try:
                 connection.executescript(
                     f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"  # nobody sees it before it is whole on disk
-                    f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={LAYOUT}; PRAGMA page_size=8192;"
+                    f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={LAYOUT};"
                     f"BEGIN; {_TABLES} COMMIT;"
                 )
             finally:
