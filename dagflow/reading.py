@@ -203,6 +203,7 @@ class _Reading:
         self._dead: list[tuple[tuple[bool, _Key, int], FailureRecord]] = []
         self.nobodys: list[Any] = []
         self._bytes = {"sources": 0, "results": 0, "between": 0, "records": 0}
+        self._weighed: set[int] = set()
         self._aggregate_errors: dict[int, BaseException] = {}
         blocks = list(book.all_blocks())
         nobodys: list[tuple[_Key, Any]] = []
@@ -281,9 +282,16 @@ class _Reading:
         elif entry[0] in (END, SPLIT):
             exits = self.about.get(self.names.get(entry[1], ""), {}).get("exits", ())
             for out in entry[3]:
-                if out[3] is not None:
-                    self._bytes["results" if out[0] in exits else "between"] += _size(out[3])
+                self._bytes["results" if out[0] in exits else "between"] += self._weight(out[3])
         self._bytes["records"] += 1
+
+    def _weight(self, data: Any) -> int:
+        """How many bytes values take; of those that several entries share, nothing but the first time."""
+        if isinstance(data, tuple):
+            if data[0] in self._weighed or self.book.emptied(data[0]):
+                return 0
+            self._weighed.add(data[0])
+        return _size(data) if data is not None else 0
 
     def _given(self, entry: Entry) -> Iterator[tuple[_Key, Any]]:
         """The results that an entry tells of, each with its sort key."""

@@ -354,7 +354,7 @@ def test_what_goes_between_nodes_is_let_go(where):
         kept = journal.kept
     assert (kept.tasks, kept.ended) == (100_000, 100_000)
     made = 100_000 * (50 + 500)
-    assert kept.between < 6_000_000 < made
+    assert kept.between < 3_000_000 < made  # what lies there unneeded is let go above 1 MB, an envelope at a time
     assert kept.file < 25_000_000
     again = three.run(range(100_000), "thread", journal=where)
     assert again.reused == 100_000
