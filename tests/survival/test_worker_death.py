@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -241,9 +242,11 @@ def test_the_zygote_may_be_killed(tmp_path):
         [helper] = psutil.Process().children()
         before = helper.children()
         helper.kill()
-        gone, alive = psutil.wait_procs(before, timeout=2)
+        _, left = psutil.wait_procs(before, timeout=2)
         assert before
-        assert not alive
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                assert process.status() == psutil.STATUS_ZOMBIE  # dead; not every init reaps orphans at once
         open_it()
         run.close()
         result = run.wait(30)
