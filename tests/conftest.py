@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from processes import alive
 
 # How long an example takes says nothing on a machine that others use too.
 hypothesis.settings.register_profile("dagflow", deadline=None)
@@ -55,9 +56,7 @@ def in_use_elsewhere(names):
 
 
 def children():
-    return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE} | set(
-        psutil.Process().children(recursive=False)
-    )
+    return {p for p in psutil.Process().children(recursive=True) if alive(p)} | set(psutil.Process().children())
 
 
 @pytest.fixture(autouse=True, scope="session")

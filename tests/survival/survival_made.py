@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import psutil
+from processes import alive, command
 
 PRELUDE = """
 import faulthandler, os, signal, sys, threading, time
@@ -101,7 +102,7 @@ class Driver:
         for process in psutil.process_iter():
             try:
                 marked = mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                if marked and alive(process):
                     found.append(process)
             except (OSError, psutil.Error):
                 continue
@@ -111,12 +112,12 @@ class Driver:
         """Its worker processes: the children of its zygotes."""
         found = []
         for helper in psutil.Process(self.pid).children():
-            if "dagflow.backends.local.zygote" in " ".join(helper.cmdline()):
+            if "dagflow.backends.local.zygote" in command(helper):
                 found += helper.children()
         return found
 
     def zygote(self) -> psutil.Process:
-        [found] = [p for p in psutil.Process(self.pid).children() if "local.zygote" in " ".join(p.cmdline())]
+        [found] = [p for p in psutil.Process(self.pid).children() if "local.zygote" in command(p)]
         return found
 
     def gone_within(self, seconds: float) -> None:

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from processes import command
 from survival_made import Driver
 
 from dagflow.testing.witnesses import Log
@@ -133,7 +134,7 @@ def test_a_child_of_the_driver_holds_copies_of_its_sockets(tmp_path):
         until = time.monotonic() + SECONDS
         while True:
             left = driver.alive()
-            others = [p for p in left if "driver.py" not in " ".join(p.cmdline())]
+            others = [p for p in left if "driver.py" not in command(p)]
             if not others:
                 break
             assert time.monotonic() < until, others
