@@ -75,8 +75,26 @@ class Narrow:
 )
 def test_descriptors_come_with_the_frame_they_were_sent_with(sent, sizes):
     ours, theirs = socket.socketpair()
-    reader, kept = Reader(), []
+    ours.setblocking(False)  # pieces of a few bytes fill it long before it holds as many bytes as it may
+    reader, kept, waiting, found = Reader(), [], [], []
     writer = Writer(Narrow(ours, sizes))
+
+    def read(flags=0):
+        """Take in what has come; whether there was anything."""
+        nonlocal waiting
+        try:
+            data, rights, _, _ = theirs.recvmsg(50, socket.CMSG_SPACE(256), flags)
+        except BlockingIOError:
+            return False
+        for _, _, part in rights:
+            waiting += array.array("i", part[: len(part) // 4 * 4])
+        for token, (_, fds), blobs in reader.frames(data):
+            here, waiting = waiting[:fds], waiting[fds:]
+            assert [os.pread(fd, 2, 0) for fd in here] == [bytes([token, place]) for place in range(fds)]
+            kept.extend(here)
+            found.append((blobs, fds))
+        return bool(data)
+
     with ours, theirs:
         done = True
         for number, (blobs, fds) in enumerate(sent):
@@ -87,19 +105,11 @@ def test_descriptors_come_with_the_frame_they_were_sent_with(sent, sizes):
             done = writer.send(pack(number, ("f", fds), blobs), pipes or None)
         while not done:
             done = writer.flush()
+            if not done:
+                read(socket.MSG_DONTWAIT)
         ours.shutdown(socket.SHUT_WR)
-        waiting, found = [], []
-        while True:
-            data, rights, _, _ = theirs.recvmsg(50, socket.CMSG_SPACE(256))
-            for _, _, part in rights:
-                waiting += array.array("i", part[: len(part) // 4 * 4])
-            for token, (_, fds), blobs in reader.frames(data):
-                here, waiting = waiting[:fds], waiting[fds:]
-                assert [os.pread(fd, 2, 0) for fd in here] == [bytes([token, place]) for place in range(fds)]
-                kept += here
-                found.append((blobs, fds))
-            if not data:
-                break
+        while read():
+            pass
         assert found == sent
         assert not waiting
     for fd in kept:
