@@ -6,6 +6,7 @@ import atexit
 import faulthandler
 import mmap
 import os
+import select
 import sys
 from _thread import allocate_lock  # what `threading.Lock` is, without what else it imports
 from array import array
@@ -202,6 +203,8 @@ class _Inbox:
 
     def __init__(self, line: _Line) -> None:
         self.sock = line.sock
+        self.poll = select.poll()
+        self.poll.register(self.sock, select.POLLIN)
         self.mappings = line.mappings
         self.reader = Reader()
         self.frames: deque[Any] = deque()
@@ -213,6 +216,8 @@ class _Inbox:
         while not self.frames:
             if self.ended:
                 return None
+            # A process that sleeps in `recvmsg` is also woken when what it has sent is read, for nothing.
+            self.poll.poll()
             self._read(0)
         return self.frames.popleft()
 
