@@ -188,7 +188,7 @@ class Inbox:
         if self.cost is None:
             best = 1
         else:
-            best = int(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
+            best = round(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
         size = heaviest = self.value_bytes or 0.0
         if self.plan.kind != "split":  # whose children are held back while it runs
             heaviest = max(size, self.out_bytes or 0.0)
