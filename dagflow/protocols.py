@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from dagflow.core.record import field, record
@@ -91,10 +91,10 @@ class Snapshot:
 class Backend(Protocol):
     """Who works. Never raises into the ring: every trouble is an event.
 
-    ``wait`` gives what has happened, waiting up to ``timeout`` seconds (None: as long as it takes) if nothing
-    has; ``wake`` makes a `wait` return at once, from any thread. ``expect`` is told the first tasks, before workers are
-    started for them: what these are says what workers will have to load. ``shares_memory``: nodes get the very objects
-    that other nodes have, so what goes to several of them is copied.
+    ``wait`` gives what has happened; if nothing has, it asks for ``patience()`` and waits up to so many seconds (None:
+    as long as it takes); ``wake`` makes a `wait` return at once, from any thread. ``expect`` is told the first tasks,
+    before workers are started for them: what these are says what workers will have to load. ``shares_memory``: nodes
+    get the very objects that other nodes have, so what goes to several of them is copied.
     """
 
     shares_memory: bool
@@ -106,7 +106,7 @@ class Backend(Protocol):
     def grant(self, worker: int, token: int, count: int, cut: int) -> None: ...
     def probe(self, worker: int) -> None: ...
     def stop(self, worker: int, *, kill: bool) -> None: ...
-    def wait(self, timeout: float | None) -> list[Event]: ...
+    def wait(self, patience: Callable[[], float | None]) -> list[Event]: ...
     def wake(self) -> None: ...
     def close(self, *, kill: bool) -> None: ...
 

@@ -182,8 +182,7 @@ class Ring:
 
     def turn(self) -> None:
         """Wait for something to happen, and deal with it."""
-        events = self.backend.wait(self._patience())
-        self._step(events)
+        self._step(self.backend.wait(self._patience))
 
     def _patience(self) -> float | None:
         """How long to wait at most."""
@@ -279,8 +278,8 @@ class Ring:
                 case _:
                     facts.append(item)
         if facts:
-            self.facts(facts)
             self.observers.facts(facts)
+            self.facts(facts)
 
     def _check_stuck(self) -> None:
         story = self.scheduler.stuck()

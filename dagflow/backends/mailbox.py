@@ -37,27 +37,33 @@ class Mailbox:
         except (BlockingIOError, OSError):
             pass  # the pipe is full (it will wake anyway), or closed (nobody waits)
 
-    def wait(self, timeout: float | None) -> list[Event]:
-        """What has happened; waits up to ``timeout`` seconds if nothing has."""
-        until = None if timeout is None else monotonic() + timeout
-        self._waiting = True
-        try:
+    def wait(self, patience: Callable[[], float | None]) -> list[Event]:
+        """What has happened; if nothing has, waits for it, ``patience()`` seconds at most."""
+        self._look(0.0)
+        if not self.events and not self._woken:
+            timeout = patience()
+            until = None if timeout is None else monotonic() + timeout
             while True:
-                quiet = not self.events and not self._woken
-                left = 0.0 if not quiet else self._left(until)
-                for key, mask in self.selector.select(left):
-                    key.data(mask)
+                self._look(self._left(until))
                 if self.events or self._woken or (until is not None and monotonic() >= until):
                     break
                 if any((due := d()) is not None and due <= monotonic() for d in self.deadlines):
                     break
-        finally:
-            self._waiting = False
-            self._woken = False
+        self._woken = False
         found = list(self.events)
         for _ in found:
             self.events.popleft()
         return found
+
+    def _look(self, seconds: float | None) -> None:
+        """Deal with what sockets bring, the first of it within ``seconds``."""
+        self._waiting = True  # and only while asleep: what a socket brings is posted by this thread itself
+        try:
+            ready = self.selector.select(0.0 if self.events or self._woken else seconds)
+        finally:
+            self._waiting = False
+        for key, mask in ready:
+            key.data(mask)
 
     def _left(self, until: float | None) -> float | None:
         times = [d() for d in self.deadlines]
@@ -67,11 +73,7 @@ class Mailbox:
 
     def _drain(self, mask: int) -> None:
         del mask
-        try:
-            while os.read(self._read, 4096):
-                pass
-        except BlockingIOError:
-            pass
+        os.read(self._read, 4096)  # there is something; should there be more, the selector says so again
 
     def close(self) -> None:
         """Close the pipe and the selector."""

@@ -69,14 +69,14 @@ class SerialBackend:
         if found is not None:
             found.runner.close()
 
-    def wait(self, timeout: float | None) -> list[Event]:
+    def wait(self, patience: Callable[[], float | None]) -> list[Event]:
         """Run one step of one worker, if one has something to do; else wait like any other."""
         if not self.mailbox.events:
             for worker in reversed(self.workers.values()):
                 if worker.ready():
                     worker.turn()
                     break
-        return self.mailbox.wait(0.0 if self.mailbox.events else timeout)
+        return self.mailbox.wait(patience)
 
     def wake(self) -> None:
         """Make `wait` return."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dagflow.backends.local.pool import Pool
@@ -94,9 +94,9 @@ class ThreadBackend:
         elif self.pool is not None:
             self.pool.stop(worker, kill=kill)
 
-    def wait(self, timeout: float | None) -> list[Event]:
+    def wait(self, patience: Callable[[], float | None]) -> list[Event]:
         """What has happened."""
-        return self.mailbox.wait(timeout)
+        return self.mailbox.wait(patience)
 
     def wake(self) -> None:
         """Make `wait` return."""

@@ -101,8 +101,8 @@ class Answers(Splits):
 
     def _succeeded(self, node: Inbox, lease: Lease, answer: ev.Answer, ended: Sequence[int]) -> None:
         """Results of tasks (or routed tasks) go on."""
-        several = {p for p, n in answer.copies.items() if n != 1}
-        opened = self._open_routed(node, lease, ended)
+        several = {p for p, n in answer.copies.items() if n != 1} if answer.copies else set()
+        opened = self._open_routed(node, lease, ended) if node.plan.route_frame >= 0 else []
         dropped: set[int] = set()
         for produced in answer.outputs:
             port = node.plan.ports[produced.port]
@@ -153,7 +153,7 @@ class Answers(Splits):
         One count stands for the routing itself, so that a scope is not complete before all its labels are sent.
         """
         frame = node.plan.route_frame
-        if frame < 0 or not self.plan.frames[frame].closers:
+        if not self.plan.frames[frame].closers:
             return []
         opened = []
         for space, index in tasks_of(take(lease.segments, ended)):

@@ -197,9 +197,7 @@ class Crew(Recalling):
         )
 
     def _probe(self) -> None:
-        for node in self.nodes:
-            if node.plan.timeout is None:
-                continue
+        for node in self._timed:
             for lease in self._running_leases(node):
                 if lease.deadline is not None and lease.deadline <= self.now:
                     lease.deadline = None  # until the answer comes

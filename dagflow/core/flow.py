@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from dagflow.core import commands as do
@@ -25,12 +24,11 @@ from dagflow.graph.plan import PortPlan
 class Flow(State):
     """Moves tasks from node to node, keeping the counts of `dagflow.core.scopes` right at every step."""
 
-    def _move(self, segments: Iterable[Segment], start: Account | None, target: int) -> None:
+    def _move(self, segment: Segment, start: Account | None, target: int) -> None:
         """Count tasks that stood in ``start`` (None: nowhere yet) where tasks at ``target`` count."""
-        for space, indices in segments:
-            there = self.lineages.account(space, target)
-            if there is start:
-                continue
+        space, indices = segment
+        there = self.lineages.account(space, target)
+        if there is not start:
             there.family.add(there.fixed, indices)
             if start is not None:
                 self._end(start, indices)
@@ -53,11 +51,8 @@ class Flow(State):
                     self._end(self.lineages.account(space, number), indices)
         elif len(port.targets) == 1:
             target = port.targets[0]
-            if fresh:
-                self._move(segments, None, target)
-            else:
-                for segment in segments:
-                    self._move((segment,), self.lineages.account(segment[0], number), target)
+            for segment in segments:
+                self._move(segment, None if fresh else self.lineages.account(segment[0], number), target)
             self._arrive(target, segments, payload, low)
         else:
             starts = None if fresh else [self.lineages.account(space, number) for space, _ in segments]

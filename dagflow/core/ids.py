@@ -126,7 +126,10 @@ class Space:
 
 def count_of(segments: Iterable[Segment]) -> int:
     """How many tasks the segments hold."""
-    return sum(len(indices) for _, indices in segments)
+    count = 0
+    for _, indices in segments:
+        count += len(indices)
+    return count
 
 
 def slice_segments(segments: Sequence[Segment], low: int, high: int) -> list[Segment]:

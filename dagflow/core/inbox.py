@@ -185,16 +185,17 @@ class Inbox:
 
     def _judge(self) -> None:
         """Work out what `want` and `capacity` say; they are asked more often than anything is learnt."""
-        if self.cost is None:
-            best = 1
-        else:
-            best = round(min(ENVELOPE_SECONDS / max(self.cost, 1e-9), self.reach * GROWTH, ENVELOPE_TASKS))
+        best = 1
+        if self.cost is not None:
+            best = min(self.reach * GROWTH, ENVELOPE_TASKS)
+            if best * self.cost > ENVELOPE_SECONDS:
+                best = round(ENVELOPE_SECONDS / self.cost)
         size = heaviest = self.value_bytes or 0.0
-        if self.plan.kind != "split":  # whose children are held back while it runs
-            heaviest = max(size, self.out_bytes or 0.0)
+        if self.out_bytes is not None and self.out_bytes > size and self.plan.kind != "split":
+            heaviest = self.out_bytes  # but the children of a split are held back while it runs
         if best * heaviest > LEASE_BYTES:
             best = int(LEASE_BYTES / heaviest)
-        self._want = max(1, best, self.unit)
+        self._want = max(best, self.unit)
         tasks = max(64, 4 * self._want * self.slots, 2 * self.lanes * self.unit)
         if tasks * size > CHANNEL_BYTES:
             tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / size))
@@ -246,7 +247,8 @@ class Inbox:
 
     def share(self) -> int:
         """An envelope that leaves something for the node's other workers."""
-        return max(1, min(self.want(), -(-self.queued // self.slots)), self.unit)
+        part = -(-self.queued // self.slots)
+        return self._want if self._want <= part else max(part, self.unit)
 
     def rounded(self, count: int) -> int:
         """``count`` tasks, or fewer: whole lists only where the function takes lists, if there are enough tasks."""

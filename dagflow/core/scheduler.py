@@ -54,14 +54,10 @@ class Scheduler(Crew):
         times = [self.waiting.next_due(), self.stall_deadline()]
         if self.deferred and self.source_open and self.pulling and not self.in_flight:
             times.append(self.quiet_since + PATIENCE_SECONDS)
-        for node in self.nodes:
-            if node.merge is not None:
-                times.append(node.merge.due())
-            if node.queue and node.plan.rate_limit is not None:
-                times.append(node.allowed_next(self.now))
-            if node.plan.timeout is not None:
-                times.extend(w.deadline for w in self._running_leases(node))
-        return min((t for t in times if t is not None), default=None)
+        times.extend(node.merge.due() for node in self._windows if node.merge is not None)
+        times.extend(node.allowed_next(self.now) for node in self._limited if node.queue)
+        times.extend(lease.deadline for node in self._timed for lease in self._running_leases(node))
+        return min([t for t in times if t is not None], default=None)
 
     def resume(self) -> list[Command]:
         """All commands that have been given and not been answered: workers, leases, the pull."""
@@ -110,18 +106,22 @@ class Scheduler(Crew):
             # Nothing follows from `TimePassed` but what a turn at that time brings.
 
     def _turn(self) -> None:
-        self._probe()
-        self._ask_about_leases()
+        if self._timed:
+            self._probe()
+        if self.heard_at < self.now:
+            self._ask_about_leases()
         if self.stopping is None:
             for number, envelope in self.waiting.due(self.now):
                 envelope.arrived = self.now
                 self.nodes[number].push(envelope, first=True)
                 self.in_flight += envelope.count
-            for node in self.nodes:
-                if node.merge is not None and (due := node.merge.due()) is not None and due <= self.now:
+            for node in self._windows:
+                assert node.merge is not None
+                if (due := node.merge.due()) is not None and due <= self.now:
                     self._fire_window(node, node.merge)
             if not self.paused:
-                self._grant()
+                if self._blocked_splits:
+                    self._grant()
                 if self.recalling:
                     self._ask()
                 if self.deferred or self.solo is not None:
@@ -148,7 +148,7 @@ class Scheduler(Crew):
                 self._start_worker(node)
         port = self.plan.source
         if len(port.targets) == 1:
-            self._move(segments, self._source_account, port.targets[0])
+            self._move(segments[0], self._source_account, port.targets[0])
             self._arrive(port.targets[0], segments, event.payload, 0)
         else:
             self._spread(port, segments, [self._source_account], event.payload, 0)
@@ -162,25 +162,26 @@ class Scheduler(Crew):
     def _pull(self) -> None:
         if self.pulling or not self.source_open or self.solo is not None:
             return
-        entries = [self.nodes[t] for t in self.plan.source.targets]
-        room = min(node.capacity() - node.queued for node in entries)
+        entries = self._entries
+        room = min([node.capacity() - node.queued for node in entries])
         if self.max_in_flight is not None:
             room = min(room, self.max_in_flight - self.in_flight)
         if self.sink_room is not None:
             room = min(room, self.sink_room - self.unread)
         if room <= 0 or self.held_bytes() >= self.max_bytes:
             return  # with nothing queued or unread there is room, so that one task always passes, however large
-        single = self.one_by_one and not self.recalling
-        want = 1 if single else max(node.want() for node in entries)
-        if all(node.lanes == 1 for node in entries):
+        want = max([node.want() for node in entries])
+        if self.one_by_one and not self.recalling:
+            want = 1
+        elif max([node.lanes for node in entries]) == 1:
             # Reading less than an envelope at a time would make small envelopes all the way down.
             want = max(want, min(room, 2 * want))
         else:
             want = max(64, want)
-        size = max((n.value_bytes or 0.0) for n in entries)
+        size = max([node.value_bytes or 0.0 for node in entries])
         if size:
             want = min(want, max(1, int(4 * ENVELOPE_BYTES / size)))
-        self.pulling = 1 if single else max(1, min(room, want))
+        self.pulling = min(room, want)
         self.quiet_since = self.now
         self._out.append(do.Pull(self.pulling))
 

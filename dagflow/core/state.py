@@ -82,6 +82,10 @@ class State:
         self._run_mergers = self._find_run_mergers()
         self._blocked_splits: set[int] = set()
         self._source_account = self.lineages.root.chain[0]
+        self._entries = [self.nodes[target] for target in plan.source.targets]
+        self._limited = [node for node in self.nodes if node.plan.rate_limit is not None]
+        self._timed = [node for node in self.nodes if node.plan.timeout is not None]
+        self._windows = [n for n in self.nodes if n.merge is not None and n.merge.plan.within is not None]
         self._closed = 0
 
     def held_bytes(self) -> int:

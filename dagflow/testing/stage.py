@@ -159,10 +159,11 @@ class FakeBackend:
         assert self.closed is None, "closed twice"
         self.closed = "kill" if kill else "end"
 
-    def wait(self, timeout: float | None) -> list[ev.Event]:
+    def wait(self, patience: Callable[[], float | None]) -> list[ev.Event]:
         """One thing, or a few, or nothing but time."""
         stage, choose = self.stage, self.choose
         stage.turn()
+        timeout = patience()
         assert timeout is not None, "the ring waits for ever"
         if self.ready or self.woken:
             self.woken = False

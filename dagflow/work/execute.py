@@ -122,14 +122,12 @@ class Runner:
             try:
                 values = load(job)
             except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
-                yield self.unreadable(worker, token, job, error)
-                return
+                return iter((self.unreadable(worker, token, job, error),))
             self.at_work = values
             if job.kind == "key":
                 answer = self._keys(worker, token, values)
             elif self.program.kind == "split":
-                yield from self._split(worker, token, job, values)
-                return
+                return self._split(worker, token, job, values)
             else:
                 clock = Clock() if self.traced else None
                 out, failures = self.each(values, clock)
@@ -138,7 +136,7 @@ class Runner:
         answer.seconds = monotonic() - start
         if self.traced and answer.times is None:
             answer.times = span(start, job.count)
-        yield answer
+        return iter((answer,))
 
     def unreadable(self, worker: int, token: int, job: Job, error: BaseException) -> Answer:
         """Values that cannot be read here fail; those that came with them are given back, to be read without them."""
@@ -313,7 +311,7 @@ class Runner:
     ) -> Answer:
         """The answer for results ``out`` of ``values``; ``whole``: of all tasks of the lease, in order."""
         answer = Answer(worker, token)
-        bad = {p for p, _ in failures}
+        bad = {p for p, _ in failures} if failures else set()
         if self.program.kind == "route":
             self._route(answer, values, out, failures, bad)
         else:
@@ -321,7 +319,8 @@ class Runner:
                 answer.dropped = [p for p, result in enumerate(out) if result is DROP]
                 bad.update(answer.dropped)
             self._produce(answer, 0, out, None if whole and not bad else _others(len(out), bad))
-        answer.failures.extend(self.failed(error, p) for p, error in failures)
+        if failures:
+            answer.failures.extend([self.failed(error, p) for p, error in failures])
         if answer.failures:
             gone = {p for p, _, _ in answer.failures}
             answer.dropped = [p for p in answer.dropped if p not in gone]

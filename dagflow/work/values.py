@@ -79,8 +79,9 @@ class Sealed:
 
 def live(values: Sequence[Any], branches: int = 1) -> Values:
     """Live values for ``branches`` nodes, each with its own copy."""
-    copies = tuple(Values([copied(v) for v in values]) for _ in range(branches - 1))
-    return Values(values, copies)
+    if branches == 1:
+        return Values(values)
+    return Values(values, tuple(Values([copied(v) for v in values]) for _ in range(branches - 1)))
 
 
 def copied(value: Any) -> Any:

@@ -6,7 +6,7 @@ No queue, lock or semaphore is shared between processes, so a killed worker can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class ProcessBackend:
         assert self.pool is not None
         self.pool.stop(worker, kill=kill)
 
-    def wait(self, timeout: float | None) -> list[Event]:
+    def wait(self, patience: Callable[[], float | None]) -> list[Event]:
         """What has happened."""
-        return self.mailbox.wait(timeout)
+        return self.mailbox.wait(patience)
 
     def wake(self) -> None:
         """Make `wait` return."""

@@ -169,12 +169,10 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         payload: Any = produced.payload
         where = _put(payload, blobs)
         outputs.append((produced.port, where, payload.count, produced.positions, produced.children))
-    failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures]
+    failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures] if answer.failures else []
     states = None
     if answer.states is not None:
-        states = {}
-        for position, state in answer.states.items():
-            states[position] = _put(state, blobs)
+        states = {position: _put(state, blobs) for position, state in answer.states.items()}
     return (
         "answer",
         answer.last,
@@ -189,7 +187,7 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         answer.seconds,
         answer.cpu,
         answer.stalled,
-        _pack_times(answer.times, blobs),
+        None if answer.times is None else _pack_times(answer.times, blobs),
     ), blobs
 
 
@@ -205,26 +203,25 @@ def _put(payload: Sealed, blobs: Blobs) -> Any:
 def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments: Segments) -> Answer:
     """The answer that `pack_answer` packed. Raises `ValueError` where it names segments that it cannot."""
     _, last, outputs, ended, failures, dropped, returned, copies, keys, states, seconds, cpu, stalled, times = message
-    answer = Answer(worker, token, last, ended=ended, dropped=dropped, copies=copies, keys=keys, seconds=seconds)
-    answer.returned = returned
-    answer.outputs = [
+    produced = [
         Produced(port, _got(worker, where, count, blobs, segments), positions, children)
         for port, where, count, positions, children in outputs
     ]
-    answer.failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
+    if failures:
+        failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
-        answer.states = {p: _got(worker, where, 1, blobs, segments) for p, where in states.items()}
-    answer.cpu, answer.stalled = cpu, stalled
+        states = {p: _got(worker, where, 1, blobs, segments) for p, where in states.items()}
     if times is not None:
         starts, ends, positions = times
-        answer.times = Times(blobs[starts], None if ends is None else blobs[ends], positions)
-    return answer
+        times = Times(blobs[starts], None if ends is None else blobs[ends], positions)
+    return Answer(
+        worker, token, last, produced, ended, failures, dropped, returned, copies, keys, states, seconds, cpu, stalled,
+        times,
+    )  # fmt: skip
 
 
-def _pack_times(times: Times | None, blobs: Blobs) -> Any:
+def _pack_times(times: Times, blobs: Blobs) -> Any:
     """Columns of times as blobs, which nobody on the way looks into."""
-    if times is None:
-        return None
     numbers = []
     for column in (times.starts, times.ends):
         numbers.append(None if column is None else len(blobs))

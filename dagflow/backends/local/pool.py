@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -149,7 +150,7 @@ class Pool:
             self._unforked(number, error)
             return
         self.workers[number] = self.starting[number] = worker
-        self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, lambda mask: self._ready(worker, mask))
+        self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, partial(self._ready, worker))
         if isinstance(program, bytes):
             self._send(worker, pack(0, ("program", number), [program]))
         else:
@@ -299,7 +300,7 @@ class Pool:
             worker.writable = not done
             mask = selectors.EVENT_READ | (0 if done else selectors.EVENT_WRITE)
             try:
-                self.mailbox.selector.modify(worker.sock, mask, lambda m: self._ready(worker, m))
+                self.mailbox.selector.modify(worker.sock, mask, partial(self._ready, worker))
             except KeyError:
                 pass  # closed meanwhile
 

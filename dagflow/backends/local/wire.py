@@ -24,6 +24,7 @@ else:  # the same functions, without the enums and selectors that come with them
 
 HEADER: Final = struct.Struct("<IIQI")
 VECTORS_MOST: Final = 512
+LENGTHS_MOST: Final = 8
 READ_LEAST: Final = 1 << 16
 READ_MOST: Final = 1 << 20
 
@@ -38,9 +39,9 @@ class WireError(Exception):
 def pack(token: int, message: Any, blobs: list[bytes]) -> list[bytes]:
     """The buffers of a frame, to be written one after the other."""
     meta = marshal.dumps(message)
-    lengths = _lengths(len(blobs)).pack(*map(len, blobs))
-    head = HEADER.pack(len(meta), len(blobs), token, crc32(meta, crc32(lengths)))
-    return [head + lengths + meta, *blobs]
+    number = len(blobs)
+    checked = (_LENGTHS[number] if number < LENGTHS_MOST else _lengths(number)).pack(*map(len, blobs)) + meta
+    return [HEADER.pack(len(meta), number, token, crc32(checked)) + checked, *blobs]
 
 
 class Reader:
@@ -87,13 +88,14 @@ class Reader:
         blob_at = meta_at + meta_length
         if len(data) < blob_at:
             return blob_at
-        lengths: tuple[int, ...] = _lengths(number).unpack_from(data, lengths_at)
+        form = _LENGTHS[number] if number < LENGTHS_MOST else _lengths(number)
+        lengths: tuple[int, ...] = form.unpack_from(data, lengths_at)
         end = blob_at + sum(lengths)
         if len(data) < end:
             return end
-        meta = data[meta_at:blob_at]
-        if crc32(meta, crc32(data[lengths_at:meta_at])) != check:
+        if crc32(data[lengths_at:blob_at]) != check:
             raise WireError("a frame's checksum is wrong")
+        meta = data[meta_at:blob_at]
         blobs = []
         for length in lengths:
             blobs.append(data[blob_at : blob_at + length])
@@ -103,10 +105,10 @@ class Reader:
 
 
 def _lengths(number: int) -> struct.Struct:
-    return _LENGTHS[number] if number < len(_LENGTHS) else struct.Struct(f"<{number}Q")
+    return struct.Struct(f"<{number}Q")
 
 
-_LENGTHS = [struct.Struct(f"<{number}Q") for number in range(8)]
+_LENGTHS = [_lengths(number) for number in range(LENGTHS_MOST)]
 
 
 class Writer:
@@ -174,10 +176,3 @@ class Writer:
                 break
             vectors.append(queue[i])
         return vectors, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", rights[0][1]).tobytes())] if own else []
-
-
-def send_blocking(sock: socket.socket, buffers: list[bytes]) -> None:
-    """Write a whole frame into a blocking socket."""
-    writer = Writer(sock)
-    writer.put(buffers)
-    writer.flush()

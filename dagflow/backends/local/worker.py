@@ -15,7 +15,7 @@ from collections import deque
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
-from dagflow.backends.local.wire import Reader, pack, send_blocking
+from dagflow.backends.local.wire import Reader, Writer, pack
 from dagflow.core.events import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
@@ -127,6 +127,7 @@ class _Line:
 
     def __init__(self, sock: socket.socket, page_fd: int, page_at: int) -> None:
         self.sock = sock
+        self.writer = Writer(sock)
         self.pid = os.getpid()
         self.page = mmap.mmap(page_fd, PAGE_BYTES, offset=page_at)
         os.close(page_fd)
@@ -158,7 +159,8 @@ class _Line:
         if ended:
             buffers = [*pack(0, ("let go", ended), []), *buffers]
         try:
-            send_blocking(self.sock, buffers)
+            if not self.writer.send(buffers):
+                self.writer.flush()
         except OSError:
             os._exit(DRIVER_GONE)
 
