@@ -229,7 +229,7 @@ class TestAccounts:
     def given(self, worker=1, size=100):
         pool = segments.Segments()
         pool.wants(worker, 1)
-        spares, new, fds = pool.supply(worker, size)
+        new, spares, fds = pool.supply(worker, size)
         assert len(spares) == len(new) == len(fds) == 2
         os.ftruncate(fds[0], size)
         return pool, spares
@@ -237,9 +237,11 @@ class TestAccounts:
     def test_a_payload_keeps_its_segment_until_driver_and_workers_are_done(self):
         pool, (number, _) = self.given()
         payload = pool.arrived(1, number, 100, 1)
-        assert pool.deliver(2, number) is not None
-        assert pool.deliver(3, number) is not None
-        assert pool.deliver(2, number) is None  # it has the descriptor
+        for worker in (2, 3):
+            new, _, fds = pool.deliver(worker, [number])
+            assert number in new
+            assert pool.all[number].fd in fds
+        assert pool.deliver(2, [number]) == ([], [], [])  # it has the descriptor
         del payload
         for worker, left in ((2, True), (3, True), (2, False)):
             pool.collect()
@@ -251,15 +253,37 @@ class TestAccounts:
     def test_a_dead_worker_has_nothing(self):
         pool, (number, spare) = self.given()
         payload = pool.arrived(1, number, 100, 1)
-        pool.deliver(2, number)
+        _, others, _ = pool.deliver(2, [number])
         pool.lost(1)
         assert [s.number for s in pool.free] == [spare]
         pool.lost(2)
+        assert {s.number for s in pool.free} == {spare, *others}
         del payload
         pool.collect()
-        assert {s.number for s in pool.free} == {number, spare}
+        assert {s.number for s in pool.free} == {number, spare, *others}
         pool.let_go(2, [number])
-        assert len(pool.free) == 2
+        assert len(pool.free) == 4
+        pool.close()
+
+    def test_spares_come_with_the_first_delivery(self):
+        pool, (number, _) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        new, spares, fds = pool.deliver(2, [number])
+        assert len(spares) == 2
+        assert new == [number, *spares]
+        assert fds == [pool.all[n].fd for n in new]
+        assert all(pool.all[n].writer == 2 for n in spares)
+        assert pool.deliver(2, [number])[1] == []
+        assert payload.size == 100
+        pool.close()
+
+    def test_workers_that_only_read_do_not_take_all_segments(self):
+        pool, (number, _) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        given = [len(pool.deliver(worker, [number])[1]) for worker in range(2, 60)]
+        assert set(given) == {0, 2}
+        assert len(pool.all) <= segments.SEGMENTS_MOST // 2 + 1
+        assert payload.size == 100
         pool.close()
 
     def test_a_worker_writes_into_its_own_only(self):

@@ -12,8 +12,16 @@ if TYPE_CHECKING:
     from dagflow.work.block import Part
 
 
-POPULATE_WRITE = 23
-"""``MADV_POPULATE_WRITE``, which `mmap` does not name."""
+POPULATE_READ, POPULATE_WRITE = 22, 23
+"""``MADV_POPULATE_READ`` and ``_WRITE``, which `mmap` does not name."""
+
+
+def populate(memory: mmap.mmap, how: int, size: int) -> None:
+    """Have the first ``size`` bytes there: all page faults at once take a third of what they take one by one."""
+    try:
+        memory.madvise(how, 0, size)
+    except (OSError, ValueError):
+        pass  # Linux before 5.14
 
 
 class Hold:
@@ -46,6 +54,7 @@ class Delivered:
         """A private mapping: pages are shared until they are written to."""
         memory = _Private(self.fd, self.size, access=mmap.ACCESS_COPY)
         memory.hold = self.hold
+        populate(memory, POPULATE_READ, self.size)
         return memoryview(memory)
 
 
@@ -113,8 +122,5 @@ class Mappings:
             room = 1 << max(16, (size - 1).bit_length())
             os.ftruncate(fd, room)
         memory = mmap.mmap(fd, room)
-        try:
-            memory.madvise(POPULATE_WRITE, 0, size)  # all page faults at once: a third of what they cost one by one
-        except (OSError, ValueError):
-            pass  # Linux before 5.14
+        populate(memory, POPULATE_WRITE, size)
         return memory

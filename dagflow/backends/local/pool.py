@@ -195,10 +195,10 @@ class Pool:
         except Unsendable as unsendable:
             self._refuse(worker, token, unsendable.bad, job)
             return
-        for segment in load.segments:
-            fd = self.segments.deliver(number, segment)
-            if fd is not None:
-                self._send(worker, pack(0, ("segments", [segment], []), []), [fd])
+        if load.segments:
+            new, spares, fds = self.segments.deliver(number, load.segments)
+            if new or spares:
+                self._send(worker, pack(0, ("segments", new, spares), []), fds)
         worker.jobs += 1
         self._send(worker, pack(token, message, load.blobs))
 
@@ -356,7 +356,7 @@ class Pool:
         if not sizes:
             return
         self.segments.wants(worker.number, len(sizes))
-        spares, new, fds = self.segments.supply(worker.number, max(sizes))
+        new, spares, fds = self.segments.supply(worker.number, max(sizes))
         if spares:
             self._send(worker, pack(0, ("segments", new, spares), []), fds)
 

@@ -27,6 +27,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
+from dagflow.backends.local.mapping import POPULATE_WRITE, populate
 from dagflow.work.values import Sealed
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ SEGMENTS_MOST: Final = 64
 BYTES_MOST: Final = 256 << 20
 SPARES_LEAST: Final = 2
 SPARES_MOST: Final = 8
+
+
+Supply = tuple[list[int], list[int], list[int]]
+"""What a worker is told: segments that are new to it, those that are its spares now, descriptors of the new ones."""
 
 
 class Segment:
@@ -63,6 +68,7 @@ class Segment:
             os.ftruncate(self.fd, self.room)
         if self.memory is None or len(self.memory) < size:
             self.memory = mmap.mmap(self.fd, self.room)
+            populate(self.memory, POPULATE_WRITE, size)
         return self.memory
 
 
@@ -113,11 +119,17 @@ class Segments:
 
     # -- deliveries -------------------------------------------------------------------------------------
 
-    def deliver(self, worker: int, number: int) -> int | None:
-        """A payload goes to a worker; the descriptor to send along, if it does not have it yet."""
-        segment = self.all[number]
-        segment.delivered[worker] = segment.delivered.get(worker, 0) + 1
-        return self._introduce(worker, segment)
+    def deliver(self, worker: int, numbers: list[int]) -> Supply:
+        """Payloads go to a worker. With the first of them go some spares: who reads much may well write much."""
+        supply: Supply = [], [], []
+        for number in numbers:
+            segment = self.all[number]
+            segment.delivered[worker] = segment.delivered.get(worker, 0) + 1
+            self._introduce(worker, segment, supply)
+        if worker not in self.appetite and len(self.all) < SEGMENTS_MOST // 2:
+            self.wants(worker, len(numbers))
+            self._fill(worker, self.all[numbers[0]].room, supply)
+        return supply
 
     def let_go(self, worker: int, numbers: list[int]) -> None:
         """A worker has no more views of these deliveries."""
@@ -164,11 +176,13 @@ class Segments:
         wanted = min(SPARES_MOST, max(SPARES_LEAST, 2 * large))
         self.appetite[worker] = max(wanted, self.appetite.get(worker, 0) * 3 // 4)
 
-    def supply(self, worker: int, size: int) -> tuple[list[int], list[int], list[int]]:
-        """Spares that a worker gets now, for payloads of about ``size`` bytes; which are new to it; descriptors."""
-        spares: list[int] = []
-        new: list[int] = []
-        fds: list[int] = []
+    def supply(self, worker: int, size: int) -> Supply:
+        """Spares that a worker gets now, for payloads of about ``size`` bytes."""
+        supply: Supply = [], [], []
+        self._fill(worker, size, supply)
+        return supply
+
+    def _fill(self, worker: int, size: int, supply: Supply) -> None:
         mine = self.spares.setdefault(worker, set())
         while len(mine) < self.appetite.get(worker, 0):
             segment = self._take(size)
@@ -176,19 +190,15 @@ class Segments:
                 break
             segment.writer = worker
             mine.add(segment.number)
-            spares.append(segment.number)
-            fd = self._introduce(worker, segment)
-            if fd is not None:
-                new.append(segment.number)
-                fds.append(fd)
-        return spares, new, fds
+            supply[1].append(segment.number)
+            self._introduce(worker, segment, supply)
 
-    def _introduce(self, worker: int, segment: Segment) -> int | None:
+    def _introduce(self, worker: int, segment: Segment, supply: Supply) -> None:
         known = self.known.setdefault(worker, set())
-        if segment.number in known:
-            return None
-        known.add(segment.number)
-        return segment.fd
+        if segment.number not in known:
+            known.add(segment.number)
+            supply[0].append(segment.number)
+            supply[2].append(segment.fd)
 
     # -- which are free -------------------------------------------------------------------------------------
 
