@@ -56,6 +56,7 @@ _HOME = {
     "Hop": "dagflow.observe.trace",
     "Run": "dagflow.api",
     "open_journal": "dagflow.reading",
+    "keep_warm": "dagflow.starting",
     "DagflowError": "dagflow.errors",
     "GraphError": "dagflow.errors",
     "GraphWarning": "dagflow.errors",
@@ -156,5 +157,6 @@ if TYPE_CHECKING:
     from dagflow.reading import open_journal as open_journal
     from dagflow.result import Outcome as Outcome
     from dagflow.result import RunResult as RunResult
+    from dagflow.starting import keep_warm as keep_warm
     from dagflow.tree import TaskTree as TaskTree
     from dagflow.work.outcome import Failure as Failure

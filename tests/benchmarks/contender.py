@@ -43,6 +43,9 @@ class Contender:
         """As `stream`, but all results at the end."""
         return list(self.stream(functions, source))
 
+    def warm_up(self) -> None:
+        """W8: from now on keep from run to run what can be kept; nothing, unless it says otherwise."""
+
     def spread(self, function: Callable[[Any], Any], source: Sequence[Any], workers: int) -> Sequence[Any]:
         """One function in several processes; all results at the end."""
         raise NotImplementedError

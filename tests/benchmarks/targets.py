@@ -50,7 +50,7 @@ TARGETS: tuple[tuple[str, Callable[[Rows], float | None], float, float, bool], .
     ("W7a, efficiency", _own("W7a", "efficiency"), 0.35, 0.6, True),
     ("W7t, efficiency", _own("W7t", "efficiency"), 0.78, 0.87, True),
     ("W8 first, cold, ms", _own("W8", "first"), 60, 35, False),
-    ("W8 first, warm, ms", _own("W8", "again_first"), 20, 12, False),
+    ("W8 first, warm, ms", _own("W8", "warm_first"), 20, 12, False),
     ("W9a growth, MiB", _own("W9a", "growth"), 30, 30, False),
     ("W10, items/s", _own("W10", "rate"), 12_000, 25_000, True),
     ("W10 memory, MiB", _memory("W10"), 300, 300, False),

@@ -197,7 +197,10 @@ def w7t(contender: Contender, size: int) -> Figures:
 
 def w8(contender: Contender, size: int) -> Figures:
     figures: Figures = {}
-    for prefix in ("", "again_"):  # the first run of a process, and the next one
+    for prefix in ("", "again_", "warm_"):  # the first run of a process, the next one, and one with what is kept warm
+        if prefix == "warm_":
+            contender.warm_up()
+            list(contender.stream(tasks.CHAIN, range(size)))
         start = time.perf_counter()
         first = 0.0
         results = []
@@ -298,10 +301,11 @@ WORKLOADS: dict[str, Workload] = {
         Workload("W6c", "the same, all slow tasks next to each other", "spread", 2000, 500, _EFFICIENCY, w6c),
         Workload("W7a", "10,000 async sleeps of 10 ms, 1,000 at once", "sleep_async", 10_000, 2000, _EFFICIENCY, w7a),
         Workload("W7t", "2,000 sleeps of 10 ms in 64 threads", "sleep_threads", 2000, 640, _EFFICIENCY, w7t),
-        Workload("W8", "10 tasks through three fresh processes: first result and end, and again in the same process",
-                 "stream", 10, 10,
+        Workload("W8", "10 tasks through three fresh processes: first result and end, again in the same process, "
+                 "and with what can be kept warm", "stream", 10, 10,
                  (Figure("first", "first ms", 1, False), Figure("end", "end ms", 1, False),
-                  Figure("again_first", "again: first", 1, False), Figure("again_end", "again: end", 1, False)), w8),
+                  Figure("again_first", "again: first", 1, False), Figure("again_end", "again: end", 1, False),
+                  Figure("warm_first", "warm: first", 1, False), Figure("warm_end", "warm: end", 1, False)), w8),
         Workload("W9a", "10^7 lazily generated ints streamed: growth of the memory of all processes from 10^4 on",
                  "stream", 10_000_000, 100_000,
                  (Figure("growth", "growth MiB", 1, False), Figure("rate", "items/s")), w9a, memory=True, base=10_000),

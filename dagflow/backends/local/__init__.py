@@ -82,6 +82,6 @@ class ProcessBackend:
         if self.pool is not None:
             self.pool.close(kill=kill)
         if self.helper is not None:
-            self.helper.end()
+            self.helper.leave()
             self.helper = None
         self.mailbox.close()

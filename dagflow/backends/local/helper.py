@@ -11,7 +11,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from dagflow.backends.local.pages import Words
@@ -26,17 +27,23 @@ _MALLOC = {
     "MALLOC_TOP_PAD_": str(1 << 20),
 }
 
-_ahead: list[Helper] = []
+_idle: list[Helper] = []
+"""Zygotes that nobody uses: started ahead, or kept for the next run."""
+_keeping: list[object] = []
+"""The blocks that want them kept."""
 
 
 class Helper:
-    """A zygote and the socket to it."""
+    """A zygote and the socket to it. ``fresh``: it was started for this run, and so has the run's surroundings."""
 
     def __init__(self) -> None:
+        self.fresh = True
+        self.owner = os.getpid()
+        self.environment = dict(os.environ)
         # Packets: a request and the descriptors that come with it must not run into the next one.
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.words = Words()
-        stderr = _stderr()
+        stderr = _copy(2)
         start = "from dagflow.backends.local.zygote import main"
         numbers = f"{theirs.fileno()}, {stderr}, {os.getpid()}"
         # What is imported there is there to stay: nothing for the garbage collector to look through meanwhile.
@@ -47,7 +54,7 @@ class Helper:
                 pass_fds=[theirs.fileno(), stderr],
                 stdin=subprocess.DEVNULL,
                 stderr=self.words.fd,
-                env={**_MALLOC, **os.environ},
+                env={**_MALLOC, **self.environment},
                 process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
             )
         except (OSError, TypeError, ValueError) as error:
@@ -63,31 +70,70 @@ class Helper:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
         self.control.sendmsg([marshal.dumps(request)], rights)
 
+    def set_up(self, preload: list[str]) -> None:
+        """Give it what its workers are to have of this process, and have it load modules.
+
+        One that has served before also gets what has changed since: environment variables, and where output goes.
+        """
+        changed: dict[str, str | None] = {}
+        outputs: list[int] = []
+        if not self.fresh:
+            now = dict(os.environ)
+            gone: dict[str, str | None] = dict.fromkeys(self.environment.keys() - now.keys())
+            changed = gone | dict(now.items() - self.environment.items())
+            self.environment = now
+            outputs = [_copy(1), _copy(2)]
+        try:
+            self.ask(("setup", list(sys.path), list(sys.argv), _directory(), changed, preload), outputs)
+        finally:
+            for fd in outputs:
+                os.close(fd)
+
     @classmethod
     def ahead(cls) -> Helper | None:
-        """Start one before anybody asks for it; None where that is not possible, which whoever asks will hear."""
+        """Start one before anybody asks for it, if there is none.
+
+        None where there is one already, or none can be started, which whoever asks for it will hear.
+        """
+        if any(helper.owner == os.getpid() for helper in _idle):
+            return None
         try:
             helper = cls()
         except (BackendError, OSError):
             return None
-        _ahead.append(helper)
+        _idle.append(helper)
         return helper
 
     @staticmethod
     def taken() -> Helper | None:
-        """One that was started ahead, from now on the caller's to end."""
-        try:
-            return _ahead.pop()
-        except IndexError:
-            return None
+        """One that nobody uses, from now on the caller's to `leave`; not one that a process had which forked this."""
+        for helper in list(_idle):
+            if helper.owner != os.getpid():
+                continue
+            try:
+                _idle.remove(helper)
+            except ValueError:
+                continue  # another thread was quicker
+            if helper.process.poll() is None:
+                return helper
+            helper.end()
+        return None
 
     def give_up(self) -> None:
-        """End one that was started ahead, unless somebody has taken it."""
+        """End one that was started ahead, unless somebody has taken it, or it is to be kept."""
+        if _keeping:
+            return
         try:
-            _ahead.remove(self)
+            _idle.remove(self)
         except ValueError:
             return
         self.end()
+
+    def leave(self) -> None:
+        """Its workers are gone: keep it for the next run where that is wanted, else let it end."""
+        self.fresh = False
+        _idle.append(self)
+        self.give_up()
 
     def end(self) -> str:
         """Let it end, and wait for that; gives what it wrote last."""
@@ -106,12 +152,35 @@ class Helper:
         return words
 
 
-def _stderr() -> int:
-    """A descriptor of the user's stderr, or of nothing where there is none."""
+@contextmanager
+def kept() -> Iterator[None]:
+    """Within the block there is a zygote for each run to use. Those that nobody uses end with the outermost block."""
+    block = object()
+    _keeping.append(block)
     try:
-        return os.dup(2)
+        helper = Helper.ahead()
+        if helper is not None:
+            helper.fresh = False
+        yield
+    finally:
+        _keeping.remove(block)
+        for helper in [idle for idle in _idle if idle.owner == os.getpid()]:
+            helper.give_up()
+
+
+def _copy(fd: int) -> int:
+    """A copy of a descriptor, or one of nothing where it is closed."""
+    try:
+        return os.dup(fd)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY)
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _home() -> list[str]:

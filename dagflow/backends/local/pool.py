@@ -95,7 +95,7 @@ class Pool:
         mailbox.deadlines.append(self._next_deadline)
 
     def _start_zygote(self, started: Helper | None = None) -> None:
-        helper = self.helper = started or Helper()
+        helper = self.helper = started or Helper.taken() or Helper()
         # The zygote boots while the programs are sealed here, and imports once what its workers all need.
         sealed = [self._program(node) for node in range(len(self.programs))]
         preload = ["cloudpickle"] if any(isinstance(p, bytes) and b"cloudpickle" in p for p in sealed) else []
@@ -106,7 +106,7 @@ class Pool:
             preload.append("dagflow.work.threads")
         preload += self._needed(sealed)
         try:
-            helper.ask(("setup", list(sys.path), list(sys.argv), _directory(), preload))
+            helper.set_up(preload)
         except OSError:
             pass  # it has ended already, which is noticed when its socket is read
         self.control_in.clear()
@@ -248,13 +248,17 @@ class Pool:
                 continue
             for key, mask in self.mailbox.selector.select(min(left, 0.5)):
                 key.data(mask)
+        clean = not self.leaving and not self.control_in  # nothing of this run will be heard of from the zygote
         for worker in list(self.leaving.values()):
             self._forget(worker)
         self.segments.close()
         self.mailbox.deadlines.remove(self._next_deadline)
         if self.helper is not None:
             self.mailbox.selector.unregister(self.helper.control)
-            self.helper.end()
+            if clean:
+                self.helper.leave()
+            else:
+                self.helper.end()
         self.pages.close()
 
     # -- sending ----------------------------------------------------------------------------------------
@@ -558,10 +562,3 @@ def _cause(code: int | None) -> str:
         except ValueError:
             return f"was killed by signal {-code}"
     return f"ended with exit code {code}"
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return "/"

@@ -103,7 +103,8 @@ class Zygote:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
         request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
         if request[0] == "setup":
-            _, sys.path[:], sys.argv[:], directory, preload = request
+            _, sys.path[:], sys.argv[:], directory, changed, preload = request
+            self.set_up(changed, list(fds))
             load(preload)
             try:
                 os.chdir(directory)
@@ -117,6 +118,18 @@ class Zygote:
         else:
             self.fork(int(request[1]), int(request[2]), *fds)
         return True
+
+    def set_up(self, changed: dict[str, str | None], outputs: list[int]) -> None:
+        """Take over what has changed in the driver since the last run: environment variables, stdout, stderr."""
+        for name, value in changed.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for fd, own in zip(outputs, (1, self.stderr), strict=False):
+            os.dup2(fd, own, inheritable=own == 1)
+            os.close(fd)
+        sys.path_importer_cache.clear()  # there may be modules by now that were not there when it was filled
 
     def fork(self, number: int, offset: int, worker_socket: int, page: int, words: int) -> None:
         """Fork a worker."""
