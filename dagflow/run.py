@@ -262,6 +262,8 @@ class Ring:
                         self.recalled.extend(self.journal.grant(item.token))
                     else:
                         backend.grant(item.worker, item.token, item.count, item.cut)
+                case do.GiveBack():
+                    backend.give_back(item.worker, item.token)
                 case do.StopWorker():
                     backend.stop(item.worker, kill=item.kill)
                 case do.Probe():

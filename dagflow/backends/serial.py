@@ -56,6 +56,9 @@ class SerialBackend:
         """Let a split go on."""
         self.workers[worker].grant(token, count, cut)
 
+    def give_back(self, worker: int, token: int) -> None:
+        """Never asked for: each is given one task at a time."""
+
     def probe(self, worker: int) -> None:
         """Nothing runs while the ring does; but there may be something to do."""
         found = self.workers.get(worker)

@@ -78,6 +78,11 @@ class ThreadBackend:
         elif self.pool is not None:
             self.pool.grant(worker, token, count, cut)
 
+    def give_back(self, worker: int, token: int) -> None:
+        """Have a worker process give back what it has not begun; an executor in this process is its node's only one."""
+        if self.pool is not None:
+            self.pool.give_back(worker, token)
+
     def probe(self, worker: int) -> None:
         """Ask a worker what it is doing; an executor in this process only whether it does anything."""
         found = self.here.get(worker)

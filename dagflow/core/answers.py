@@ -94,7 +94,7 @@ class Answers(Splits):
             return
         worker = self.workers[lease.worker]
         del worker.leases[lease.token]
-        worker.alone = False
+        worker.alone, worker.since = False, self.now
         following = next(iter(worker.leases.values()), None)
         if following is not None:
             self._set_deadline(self.nodes[worker.node], following)

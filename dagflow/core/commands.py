@@ -82,6 +82,17 @@ class Probe:
 
 
 @record
+class GiveBack:
+    """Have a worker give back those tasks of its leases up to ``token`` that it has not begun.
+
+    They come back as ``returned`` of its answers; nothing else is owed for it.
+    """
+
+    worker: int
+    token: int
+
+
+@record
 class Pull:
     """Read up to ``count`` tasks from the source."""
 
@@ -249,7 +260,7 @@ class Leased:
     segments: list[Segment]
 
 
-Command = StartWorker | StopWorker | Deliver | Grant | Probe | Pull | StopSource | Recall | Finish
+Command = StartWorker | StopWorker | Deliver | Grant | GiveBack | Probe | Pull | StopSource | Recall | Finish
 Note = Settled | Fired | AggregatesEnded | Tried | Leased
 Fact = Output | Lost | AggregateLost | RootsEnded | TasksEnded | TaskFailed | NodeClosed
 Out = Command | Fact | Note

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -28,6 +28,8 @@ STALL_SECONDS: Final = 5.0
 """After so long without any answer those who owe one are asked whether they still know of it."""
 HANDLING_SECONDS: Final = 10.0
 """Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
+HOARD_SECONDS: Final = 0.020
+"""A worker that is at an envelope for so long, twice what is aimed at, shares what is left with those who have none."""
 LEAVING_CUT: Final = 1024
 """How many children go into one payload where they leave the graph, if they are small."""
 LEAVING_CUT_FIRST: Final = 16
@@ -263,6 +265,25 @@ class Crew(Recalling):
             self._start_worker(node)
         return True
 
+    def _share_out(self) -> None:
+        """Where workers have nothing to do, have those that hoard give back what they have not begun."""
+        for node in self._several:
+            for worker, due in self._hoarders(node):
+                if due <= self.now:
+                    worker.asked = next(reversed(worker.leases))
+                    self._out.append(do.GiveBack(worker.number, worker.asked))
+
+    def _hoarders(self, node: Inbox) -> Iterator[tuple[WorkerState, float]]:
+        """Workers that have more than the task they are at while others have none, and until when they may keep it.
+
+        The costs of tasks are known from those before, so an envelope of slow ones among quick ones holds too many.
+        """
+        if node.queued or node.leased < 2 or not any(w.ready and not w.leases for w in node.workers.values()):
+            return
+        for worker in node.workers.values():
+            if worker.load > 1 and not worker.alone and next(reversed(worker.leases)) > worker.asked:
+                yield worker, worker.since + HOARD_SECONDS
+
     def _try_suspects(self, node: Inbox) -> bool:
         """Lease the trial at the front of the queue to a worker that has been given nothing before."""
         fresh = spent = None
@@ -294,6 +315,7 @@ class Crew(Recalling):
                     group.fold.lease()
         if not worker.leases:
             self._set_deadline(node, lease)
+            worker.since = self.now
         worker.leases[lease.token] = self.leases[lease.token] = lease
         worker.load += count
         worker.used, worker.alone = True, bool(envelopes[0].trial)

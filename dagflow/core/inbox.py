@@ -45,7 +45,8 @@ class WorkerState:
     """A worker as the core knows it.
 
     ``lanes``: how many tasks it works on at once. ``used``: it has been given something. ``alone``: it tries
-    suspects, and gets nothing beside them.
+    suspects, and gets nothing beside them. ``since``: when it began with the first of its leases. ``asked``: the last
+    of its leases that it was asked to give back from.
     """
 
     number: int
@@ -58,6 +59,8 @@ class WorkerState:
     load: int = 0
     used: bool = False
     alone: bool = False
+    since: float = 0.0
+    asked: int = 0
 
 
 class Dedup:

@@ -56,6 +56,8 @@ class Scheduler(Crew):
             times.append(self.quiet_since + PATIENCE_SECONDS)
         times.extend(node.merge.due() for node in self._windows if node.merge is not None)
         times.extend(node.allowed_next(self.now) for node in self._limited if node.queue)
+        if not self.paused and self.stopping is None:
+            times.extend(due for node in self._several for _, due in self._hoarders(node))
         times.extend(lease.deadline for node in self._timed for lease in self._running_leases(node))
         return min([t for t in times if t is not None], default=None)
 
@@ -127,6 +129,8 @@ class Scheduler(Crew):
                 if self.deferred or self.solo is not None:
                     self._try_deferred()
                 self._dispatch()
+                if self._several:
+                    self._share_out()
             self._close()
             if not self.paused and self.stopping is None:
                 self._pull()

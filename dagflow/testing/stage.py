@@ -137,6 +137,10 @@ class FakeBackend:
         """A split may go on."""
         self.world.act([do.Grant(worker, token, count, cut)])
 
+    def give_back(self, worker: int, token: int) -> None:
+        """A worker shall give back what it has not begun."""
+        self.world.act([do.GiveBack(worker, token)])
+
     def probe(self, worker: int) -> None:
         """A worker says what it is at, after all that it has said before."""
         found = self.world.workers.get(worker)

@@ -35,6 +35,7 @@ class FakeWorker:
         self.answers: Iterator[ev.Answer] | None = None
         self.token = 0
         self.credit = 0
+        self.back = 0
         self.ended: set[int] = set()
 
 
@@ -86,6 +87,9 @@ class World:
                     worker = self.workers.get(item.worker)
                     if worker is not None and worker.token == item.token:
                         worker.credit += item.count
+                case do.GiveBack():
+                    if item.worker in self.workers:
+                        self.workers[item.worker].back = item.token
                 case do.Pull():
                     self.pulling = item.count
                 case do.StopSource():
@@ -182,13 +186,16 @@ class World:
         """The answers to a job: whole, or in parts as threads would give them."""
         runner = self.runners[worker.node]
         program = runner.program
-        parts = job.kind == "run" and program.kind in ("task", "route") and job.count > 1 and self.choose(2)
-        if not parts:
+        plain = job.kind == "run" and program.kind in ("task", "route")
+        if not (plain and (worker.back >= worker.token or (job.count > 1 and self.choose(2)))):
             yield from runner.run(worker.number, worker.token, job)
             return
         values = load(job)
         left = list(range(job.count))
         while left:
+            if worker.back >= worker.token and self.choose(3):
+                yield ev.Answer(worker.number, worker.token, ended=[], returned=left)
+                return
             chosen = sorted(left.pop(self.choose(len(left))) for _ in range(1 + self.choose(len(left))))
             clock = Clock() if runner.traced else None
             out, failures = runner.each([values[p] for p in chosen], clock)

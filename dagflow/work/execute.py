@@ -21,7 +21,7 @@ from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.clock import Clock, span
 from dagflow.work.codec import Unreadable, open_values, read_values, seal
 from dagflow.work.outcome import capture, safe_repr
-from dagflow.work.page import POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
+from dagflow.work.page import BACK, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 from dagflow.work.values import copied, live
 
 TYPE_CHECKING = False
@@ -62,6 +62,7 @@ class Runner:
         self.interrupts = interrupts
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
         self.traced = program.traced
+        self.gives_back = mark is not None and program.width > 1 and program.kind in ("task", "route")
         self.instances: list[Any] = []
         self.at_work: list[Any] = []
         _runners.add(self)
@@ -114,6 +115,8 @@ class Runner:
         """The answers to a job; the last one has ``last`` set."""
         start = monotonic()
         if self.mark is not None:
+            if self.gives_back and self.mark[BACK] >= token and job.kind == "run":
+                return iter((Answer(worker, token, ended=[], returned=list(range(job.count))),))
             self._mark_all(self.mark)
             self.mark[TOKEN] = token
         if job.kind == "merge":
@@ -131,8 +134,12 @@ class Runner:
             else:
                 clock = Clock() if self.traced else None
                 out, failures = self.each(values, clock)
-                answer = self.answer(worker, token, values, out, failures)
-                answer.times = clock.times() if clock is not None else None
+                whole = len(out) == len(values)
+                answer = self.answer(worker, token, values, out, failures, whole=whole)
+                if not whole:
+                    answer.returned = list(range(len(out), len(values)))
+                if clock is not None:
+                    answer.times = clock.times(None if whole else range(len(out)))
         answer.seconds = monotonic() - start
         if self.traced and answer.times is None:
             answer.times = span(start, job.count)
@@ -153,7 +160,8 @@ class Runner:
     def each(self, values: list[Any], clock: Clock | None = None) -> tuple[list[Any], Failures]:
         """Call the function for each value: results in order (None for a failed one), and the failures.
 
-        ``clock`` is told when each task begins and ends.
+        Fewer results than values where the driver wants back what has not begun. ``clock`` is told when each task
+        begins and ends.
         """
         if self.program.batch_size is not None:
             return self._batches(values, clock)
@@ -178,6 +186,8 @@ class Runner:
                 failures.append((len(out), error))
                 out.append(None)
             else:
+                if mark is not None:
+                    break  # all of them, or the rest is wanted back
                 if len(out) < len(values):  # a StopIteration, which `map` takes for the end of its input
                     failures.append((len(out), StopIteration("raised by the function")))
                     out.append(None)
@@ -191,19 +201,33 @@ class Runner:
         A clock reading for each task is worth its price only where time-outs need it.
         """
         call = self.call
-        if self.program.timeout is None:
+        if self.program.timeout is not None:
+            for offset, value in enumerate(rest, at):
+                if self._wanted_back():
+                    return
+                self._mark_one(mark, offset)
+                out.append(call(value))
+        elif self.gives_back:
+            token = mark[TOKEN]
+            for mark[POSITION], value in enumerate(rest, at):
+                if mark[BACK] >= token:
+                    return
+                out.append(call(value))
+        else:
             for mark[POSITION], value in enumerate(rest, at):
                 out.append(call(value))
-            return
-        for offset, value in enumerate(rest, at):
-            self._mark_one(mark, offset)
-            out.append(call(value))
+
+    def _wanted_back(self) -> bool:
+        """Whether the driver wants back what has not begun."""
+        return self.gives_back and self.mark is not None and self.mark[BACK] >= self.mark[TOKEN]
 
     def _watched(self, values: list[Any], clock: Clock | None) -> tuple[list[Any], Failures]:
         """`each` with a look at the clock for each task: where nobody can interrupt it, it has failed, if late."""
         out: list[Any] = []
         failures: Failures = []
         for position, value in enumerate(values):
+            if self._wanted_back():
+                break
             if self.mark is not None:
                 self._mark_one(self.mark, position)
             if clock is not None:
@@ -232,6 +256,8 @@ class Runner:
         call, add, tick, now = self.call, out.append, clock.starts.append, monotonic
         mark: Any = self.mark if self.mark is not None else {}
         for position, value in enumerate(values):
+            if self._wanted_back():
+                break
             mark[POSITION] = position
             tick(now())
             try:
@@ -271,8 +297,8 @@ class Runner:
         failures: Failures = []
         for at in range(0, len(values), size):
             part = values[at : at + size]
-            if not part:
-                break  # see `_no_more_tasks`
+            if not part or self._wanted_back():
+                break  # for the first, see `_no_more_tasks`
             start = monotonic()
             if self.mark is not None:
                 self._mark_one(self.mark, at)

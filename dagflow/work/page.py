@@ -1,6 +1,7 @@
 """The numbers in the page that a worker process shares with the driver: what it is doing, readable after its death.
 
-64-bit numbers, written by the worker only. Who reads them sees no torn number, but maybe two of different moments.
+64-bit numbers, each written by one side only, nearly all by the worker. Who reads them sees no torn number, but maybe
+two of different moments.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ ANSWERED: Final = 3
 """Of how many jobs it has sent the last answer."""
 SUSPENDED: Final = 4
 """Since when a running split has been waiting for room (`monotonic_ns`); 0: it is not."""
-NUMBERS: Final = 5
+BACK: Final = 5
+"""Written by the driver: of leases up to this one it wants back what has not begun."""
+NUMBERS: Final = 6
 """How many there are."""
 
 UNKNOWN: Final = (1 << 63) - 1

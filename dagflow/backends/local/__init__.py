@@ -59,6 +59,11 @@ class ProcessBackend:
         assert self.pool is not None
         self.pool.grant(worker, token, count, cut)
 
+    def give_back(self, worker: int, token: int) -> None:
+        """Have a worker give back what it has not begun."""
+        assert self.pool is not None
+        self.pool.give_back(worker, token)
+
     def probe(self, worker: int) -> None:
         """Read what a worker is doing off its page."""
         assert self.pool is not None

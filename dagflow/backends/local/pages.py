@@ -12,7 +12,7 @@ import os
 import select
 import struct
 
-from dagflow.work.page import NUMBERS
+from dagflow.work.page import BACK, NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ CHUNK_PAGES: Final = 256
 WORDS_MOST: Final = 8192
 """So many bytes of what a worker wrote last are told to the user."""
 _FIELDS: Final = struct.Struct(f"<{NUMBERS}q")
+_NUMBER: Final = struct.Struct("<q")
 
 
 class Page:
@@ -32,6 +33,10 @@ class Page:
 
     def __init__(self, chunk: mmap.mmap, fd: int, offset: int) -> None:
         self.chunk, self.fd, self.offset = chunk, fd, offset
+
+    def want_back(self, token: int) -> None:
+        """Ask for what has not begun of leases up to this one."""
+        _NUMBER.pack_into(self.chunk, self.offset + _NUMBER.size * BACK, token)
 
     def read(self) -> tuple[int, ...]:
         """The numbers as they are now."""

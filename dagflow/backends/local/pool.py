@@ -208,6 +208,12 @@ class Pool:
         if worker is not None:
             self._send(worker, pack(token, ("grant", count, cut), []))
 
+    def give_back(self, number: int, token: int) -> None:
+        """Ask a worker for what it has not begun; it sees that before each task, without being sent anything."""
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.page.want_back(token)
+
     def probe(self, number: int) -> None:
         """Say which task a worker is at, after all that it has said itself."""
         worker = self.workers.get(number)
