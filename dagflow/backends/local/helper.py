@@ -34,10 +34,9 @@ _keeping: list[object] = []
 
 
 class Helper:
-    """A zygote and the socket to it. ``fresh``: it was started for this run, and so has the run's surroundings."""
+    """A zygote and the socket to it. ``owner``: the process that started it, which alone may use it."""
 
     def __init__(self) -> None:
-        self.fresh = True
         self.owner = os.getpid()
         self.environment = dict(os.environ)
         # Packets: a request and the descriptors that come with it must not run into the next one.
@@ -71,18 +70,12 @@ class Helper:
         self.control.sendmsg([marshal.dumps(request)], rights)
 
     def set_up(self, preload: list[str]) -> None:
-        """Give it what its workers are to have of this process, and have it load modules.
-
-        One that has served before also gets what has changed since: environment variables, and where output goes.
-        """
-        changed: dict[str, str | None] = {}
-        outputs: list[int] = []
-        if not self.fresh:
-            now = dict(os.environ)
-            gone: dict[str, str | None] = dict.fromkeys(self.environment.keys() - now.keys())
-            changed = gone | dict(now.items() - self.environment.items())
-            self.environment = now
-            outputs = [_copy(1), _copy(2)]
+        """Give it what its workers are to have of this process as it is now, and have it load modules."""
+        now = dict(os.environ)
+        gone: dict[str, str | None] = dict.fromkeys(self.environment.keys() - now.keys())
+        changed = gone | dict(now.items() - self.environment.items())
+        self.environment = now
+        outputs = [_copy(1), _copy(2)]
         try:
             self.ask(("setup", list(sys.path), list(sys.argv), _directory(), changed, preload), outputs)
         finally:
@@ -131,7 +124,6 @@ class Helper:
 
     def leave(self) -> None:
         """Its workers are gone: keep it for the next run where that is wanted, else let it end."""
-        self.fresh = False
         _idle.append(self)
         self.give_up()
 
@@ -158,9 +150,7 @@ def kept() -> Iterator[None]:
     block = object()
     _keeping.append(block)
     try:
-        helper = Helper.ahead()
-        if helper is not None:
-            helper.fresh = False
+        Helper.ahead()
         yield
     finally:
         _keeping.remove(block)

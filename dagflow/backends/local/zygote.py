@@ -120,13 +120,13 @@ class Zygote:
         return True
 
     def set_up(self, changed: dict[str, str | None], outputs: list[int]) -> None:
-        """Take over what has changed in the driver since the last run: environment variables, stdout, stderr."""
+        """Take over what may have changed in the driver since this started: environment variables, stdout, stderr."""
         for name, value in changed.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        for fd, own in zip(outputs, (1, self.stderr), strict=False):
+        for fd, own in zip(outputs, (1, self.stderr), strict=True):
             os.dup2(fd, own, inheritable=own == 1)
             os.close(fd)
         sys.path_importer_cache.clear()  # there may be modules by now that were not there when it was filled
