@@ -40,6 +40,8 @@ class Mailbox:
     def wait(self, patience: Callable[[], float | None]) -> list[Event]:
         """What has happened; if nothing has, waits for it, ``patience()`` seconds at most."""
         self._look(0.0)
+        for deadline in self.deadlines:
+            deadline()  # what is due is dealt with, however busy the sockets are
         if not self.events and not self._woken:
             timeout = patience()
             until = None if timeout is None else monotonic() + timeout
