@@ -85,7 +85,7 @@ class State:
         self._entries = [self.nodes[target] for target in plan.source.targets]
         self._limited = [node for node in self.nodes if node.plan.rate_limit is not None]
         self._timed = [node for node in self.nodes if node.plan.timeout is not None]
-        self._several = [n for n in self.nodes if n.slots > 1 and n.plan.kind in ("task", "route") and not one_by_one]
+        self._several = [node for node in self.nodes if node.plan.gives_back and not one_by_one]
         self._windows = [n for n in self.nodes if n.merge is not None and n.merge.plan.within is not None]
         self._closed = 0
 

@@ -86,6 +86,11 @@ class NodePlan:
     needed: frozenset[int]
     """Frames of which a Merger that closes them can still be reached from here: the others have been left."""
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether it has several worker processes, which can give back tasks that they have not begun."""
+        return self.mode == "process" and self.width > 1 and self.kind in ("task", "route")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

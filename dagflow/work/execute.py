@@ -62,7 +62,7 @@ class Runner:
         self.interrupts = interrupts
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
         self.traced = program.traced
-        self.gives_back = mark is not None and program.width > 1 and program.kind in ("task", "route")
+        self.gives_back = mark is not None and program.gives_back
         self.instances: list[Any] = []
         self.at_work: list[Any] = []
         _runners.add(self)

@@ -17,10 +17,11 @@ class Program:
 
     ``node`` is the node object, only where a subclass overrides ``get_args`` or ``process_result``.
     ``fan``: how many nodes each port leads to (live values are copied for each). ``traced``: say of each task when
-    it ran.
+    it ran. ``gives_back``: what has not begun goes to the node's other workers when they have nothing to do.
     """
 
     traced: bool = False
+    gives_back: bool = False
 
     name: str
     kind: str
@@ -49,6 +50,7 @@ class Program:
 
         self = cls()
         self.name, self.kind, self.mode, self.width = plan.name, plan.kind, plan.mode, plan.width
+        self.gives_back = plan.gives_back
         self.func = node.func
         self.unpack = node.unpacks()
         own = node.overrides("get_args") or node.overrides("process_result")
