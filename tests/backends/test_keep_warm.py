@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.timeout(60)
 
 HEAD = """
-    import os, signal, sys, threading, time
+    import os, signal, sys, threading
     import psutil
     import dagflow as df
     graph = df.Graph(df.TaskManager(lambda x: x + 1, name="more"))
@@ -151,18 +151,21 @@ def test_one_that_dies_meanwhile_is_replaced():
     assert in_fresh_process(code) == ["1", "[]"]
 
 
-def test_runs_that_end_badly_leave_nothing_to_the_next():
-    code = """
+def test_runs_that_end_badly_leave_nothing_to_the_next(tmp_path):
+    code = f"""
         def die(x):
             if x: os.kill(os.getpid(), signal.SIGKILL)
+        at_it = {str(tmp_path / "at it")!r}
+        os.mkfifo(at_it)
+        def stay(x):
+            open(at_it, "w").close()
+            signal.pause()
         with df.keep_warm():
             first = helpers()
             assert df.Graph(df.TaskManager(die)).run([0, 1]).counts["die"].failed == 1
-            there = threading.Event()
-            with df.Graph(df.TaskManager(lambda x: time.sleep(60))).open() as run:
+            with df.Graph(df.TaskManager(stay)).open() as run:
                 run.submit(1)
-                while not run.snapshot().nodes[0].leased:
-                    there.wait(0.001)
+                open(at_it).close()
                 run.cancel()
             stream = graph.stream(range(10**9))
             next(stream)

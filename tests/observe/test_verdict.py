@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 
 import dagflow as df
 from dagflow import Merger, Splitter, TaskManager
-from dagflow.meter import cores
-from dagflow.observe.case import Case, Part, case_of_traces
+from dagflow.core.events import PauseAsked
+from dagflow.core.record import replace
+from dagflow.core.scheduler import Scheduler
+from dagflow.meter import Meter, cores
+from dagflow.observe.case import Case, Part, case_of, case_of_traces
 from dagflow.observe.verdict import busy, verdict
 
 BACKENDS = ("serial", "thread", "process")
@@ -238,18 +242,36 @@ def test_no_tasks(backend):
     assert result.explain() == "nothing limits the run: no node has ended a task"
 
 
-def test_a_run_that_goes_on_can_be_asked_and_pauses_do_not_count():
-    """The pause is twice as long as the work, so that busy shares with and without it are far apart."""
-    with df.Graph(TaskManager(slow)).open("thread") as run:
-        for n in range(40):
+def test_a_run_that_goes_on_can_be_asked():
+    at_it, go_on = threading.Event(), threading.Event()
+    with df.Graph(TaskManager(lambda x: (at_it.set(), go_on.wait(30), slow(x)), name="slow")).open("thread") as run:
+        for n in range(20):
             run.submit(n)
         run.close()
-        run.pause()
-        time.sleep(1.0)
-        run.resume()
+        assert at_it.wait(30)
+        assert run.explain() == "nothing limits the run: no node has ended a task"
+        go_on.set()
         result = run.wait()
-    assert result.snapshot.load.paused > 0.8
-    assert re.match(r"'slow' limits the run: its one worker was busy (100|[5-9]\d)%", result.explain())
+    assert result.explain().startswith("'slow' limits the run: its one worker was busy ")
+
+
+def test_time_in_which_a_run_was_held_is_measured():
+    scheduler = Scheduler(df.Graph(TaskManager(slow)).check())
+    meter = Meter(scheduler, 100.0)
+    for now, paused in ((101.0, False), (104.0, True), (104.5, False), (106.5, True)):
+        scheduler.handle([PauseAsked(paused)], now - 0.1)
+        meter.sample(now)
+    assert meter.load().paused == 5.0
+
+
+def test_a_pause_changes_nothing_in_the_verdict():
+    graph = df.Graph(TaskManager(slow))
+    plan, now = graph.check(), graph.run(range(20), "thread").snapshot
+    held = replace(now, elapsed=now.elapsed + 60, load=replace(now.load, paused=now.load.paused + 60))
+    longer = replace(now, elapsed=now.elapsed + 60)
+    told, told_held, told_longer = (verdict(case_of(plan, shot, in_process=True)) for shot in (now, held, longer))
+    assert told_held == told
+    assert told_longer != told
 
 
 def test_traces_tell_too():
