@@ -94,7 +94,8 @@ class Backend(Protocol):
     ``wait`` gives what has happened; if nothing has, it asks for ``patience()`` and waits up to so many seconds (None:
     as long as it takes); ``wake`` makes a `wait` return at once, from any thread. ``expect`` is told the first tasks,
     before workers are started for them: what these are says what workers will have to load. ``shares_memory``: nodes
-    get the very objects that other nodes have, so what goes to several of them is copied.
+    get the very objects that other nodes have, so what goes to several of them is copied. ``give_back`` asks, and owes
+    nothing: a worker that can returns what it has not begun.
     """
 
     shares_memory: bool

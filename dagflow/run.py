@@ -281,7 +281,7 @@ class Ring:
                     facts.append(item)
         if facts:
             self.observers.facts(facts)
-            self.facts(facts)
+            self.facts(facts)  # last: who waits for outputs is woken when this thread is about to sleep
 
     def _check_stuck(self) -> None:
         story = self.scheduler.stuck()

@@ -169,7 +169,7 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         payload: Any = produced.payload
         where = _put(payload, blobs)
         outputs.append((produced.port, where, payload.count, produced.positions, produced.children))
-    failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures] if answer.failures else []
+    failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures]
     states = None
     if answer.states is not None:
         states = {position: _put(state, blobs) for position, state in answer.states.items()}
@@ -207,8 +207,7 @@ def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments:
         Produced(port, _got(worker, where, count, blobs, segments), positions, children)
         for port, where, count, positions, children in outputs
     ]
-    if failures:
-        failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
+    failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
         states = {p: _got(worker, where, 1, blobs, segments) for p, where in states.items()}
     if times is not None:

@@ -25,6 +25,7 @@ else:  # the same functions, without the enums and selectors that come with them
 HEADER: Final = struct.Struct("<IIQI")
 VECTORS_MOST: Final = 512
 LENGTHS_MOST: Final = 8
+"""Frames of fewer blobs have the form of their lengths ready."""
 READ_LEAST: Final = 1 << 16
 READ_MOST: Final = 1 << 20
 
