@@ -80,7 +80,11 @@ def test_a_kernel_runs_the_notebook(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(FOLDER / name, as_version=4)
     mark = uuid.uuid4().hex
     client = nbclient.NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+        coalesce_streams=True,  # a line may come in two parts
     )
     asyncio.run(client.async_execute(env={**os.environ, "DAGFLOW_TEST": mark}))  # `execute` leaves its loop open
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

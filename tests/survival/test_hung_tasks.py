@@ -23,6 +23,7 @@ from dagflow.testing.witnesses import Log
 from dagflow.work.values import live
 
 pytestmark = pytest.mark.timeout(60)
+CHILD = ["sleep", "600.25"]  # as nobody else on this machine sleeps
 
 
 def hang(how):
@@ -41,11 +42,11 @@ def hang(how):
     if how == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
     if how == "child":
-        subprocess.run(["sleep", "600"])
+        subprocess.run(CHILD)
 
 
 def sleepers():
-    return [p for p in psutil.process_iter(["name", "status"]) if p.info == {"name": "sleep", "status": "sleeping"}]
+    return [p for p in psutil.process_iter(["cmdline", "status"]) if p.info == {"cmdline": CHILD, "status": "sleeping"}]
 
 
 @pytest.mark.parametrize("how", ["sleep", "deaf", "c code", "stopped", "child"])
