@@ -14,12 +14,14 @@ from dagflow.work.outcome import open_error
 
 if TYPE_CHECKING:
     from dagflow.core.envelope import ErrorRecord
-    from dagflow.errors import PayloadError
     from dagflow.graph.plan import Plan
 
 
 ENTRIES_MOST: Final = 256
 """So many entries are handed over at a time, so that the ring hears of what was taken once for all of them."""
+BYTES_MOST: Final = 1 << 20
+"""Nor more of them than weigh so much: what is opened ahead lies in memory twice until the user comes to it."""
+OPENED_MOST: Final = 16
 
 
 class StreamItem:
@@ -58,6 +60,17 @@ class _Error(NamedTuple):
     task: Any
 
 
+class _Opened:
+    """A payload and what it held, of which ``left`` values have not been given yet."""
+
+    __slots__ = ("bad", "left", "payload", "values")
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+        self.values, self.bad = read_values(payload)
+        self.left = len(self.values)
+
+
 class Sink:
     """Takes facts in from the ring, gives `StreamItem`s to the user in their thread, ordered if asked."""
 
@@ -70,7 +83,7 @@ class Sink:
         self._next_root = 0
         self._ended_roots: set[int] = set()
         self._over = False
-        self._payloads: dict[int, tuple[Any, list[Any], dict[int, PayloadError]]] = {}
+        self._payloads: dict[int, _Opened] = {}
         self.listener: Callable[[], None] | None = None
 
     # -- the ring's side ------------------------------------------------------------------------------
@@ -162,17 +175,28 @@ class Sink:
                 self._there.wait()
             if not self._ready:
                 return [], not self._over
-            entries = [self._ready.popleft() for _ in range(min(len(self._ready), ENTRIES_MOST))]
+            entries = self._taken()
         return [item for entry in entries for item in self._opened(entry)], True
 
-    def _open(self, payload: Any) -> tuple[list[Any], dict[int, PayloadError]]:
+    def _taken(self) -> list[_Values | _Error]:
+        """The entries that are handed over together: at least one."""
+        entries: list[_Values | _Error] = []
+        weight = 0
+        while self._ready and len(entries) < ENTRIES_MOST and weight < BYTES_MOST:
+            entry = self._ready.popleft()
+            entries.append(entry)
+            if isinstance(entry, _Values):
+                weight += entry.payload.size * len(entry.roots) // entry.payload.count
+        return entries
+
+    def _open(self, payload: Any) -> _Opened:
         # Ordering takes payloads apart, so neighbours often lie in one: each is opened once, not once a value.
         found = self._payloads.get(id(payload))
         if found is None:
-            while len(self._payloads) >= 16:
+            while len(self._payloads) >= OPENED_MOST:
                 del self._payloads[next(iter(self._payloads))]
-            found = self._payloads[id(payload)] = (payload, *read_values(payload))
-        return found[1], found[2]
+            found = self._payloads[id(payload)] = _Opened(payload)
+        return found
 
     def _opened(self, entry: _Values | _Error) -> Iterator[StreamItem]:
         """The items of an entry, their values opened."""
@@ -180,9 +204,14 @@ class Sink:
         if isinstance(entry, _Error):
             yield StreamItem(entry.task, None, open_error(entry.record), node, _trace_id(entry.root))
             return
-        values, bad = self._open(entry.payload)
+        opened = self._open(entry.payload)
         for at, (root, task) in enumerate(zip(entry.roots, entry.tasks, strict=True), entry.low):
-            yield StreamItem(task, values[at], bad.get(at), node, _trace_id(root))
+            yield StreamItem(task, opened.values[at], opened.bad.get(at), node, _trace_id(root))
+        opened.left -= len(entry.roots)
+        if opened.left <= 0:
+            self._payloads.pop(
+                id(entry.payload), None
+            )  # large values are the user's alone now, and their segment is free
 
 
 def _trace_id(root: int | None) -> str:

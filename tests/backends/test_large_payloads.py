@@ -1,11 +1,14 @@
 """Large values travel by shared memory: each reader has its own, a kept view stays as it was, nothing is left."""
 
+import gc
 import os
 import signal
+from weakref import ref
 
 import pytest
 
 import dagflow as df
+from dagflow import sink
 from dagflow.backends.local import segments
 
 pytestmark = pytest.mark.timeout(60)
@@ -87,6 +90,26 @@ def test_values_of_a_stream_outlive_it():
     values = [out.value for out in chain(made, copy).stream(range(200))]
     assert sorted(v.number for v in values) == list(range(200))
     assert all(v.right() for v in values)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_stream_lets_go_of_what_the_user_has_let_go_of(ordered):
+    seen = []
+    for out in chain(made, copy).stream(range(60), max_in_flight=2, ordered=ordered):
+        seen.append(ref(out.value))
+        assert sum(value() is not None for value in seen) <= 4  # two at a time, those before, and this one
+    assert len(seen) == 60
+
+
+def test_a_stream_opens_no_more_ahead_than_the_user_soon_comes_to():
+    stream = chain(made).stream(range(60))
+    first = next(stream)
+    while stream.snapshot().ended < 60:
+        assert first.value.right()  # and nothing else is asked for meanwhile
+    next(stream)
+    opened = sum(type(found) is Block for found in gc.get_objects())
+    assert opened <= 2 * (1 + sink.BYTES_MOST // SIZE), opened
+    assert all(out.value.right() for out in stream)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])

@@ -1,5 +1,6 @@
 """A heavy module (numpy) is loaded once, before forking, where workers would each load it; and nowhere else."""
 
+import os
 import sys
 
 import heavy
@@ -80,3 +81,11 @@ def test_workers_draw_different_random_numbers_all_the_same(monkeypatch, tmp_pat
         sys.modules.update(real)
     assert len({pid for _, pid in result.values}) == 2
     assert len({number for number, _ in result.values}) == 40
+
+
+def test_what_is_set_for_workers_is_set_unless_the_user_has_set_it(monkeypatch):
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    graph = df.Graph(df.TaskManager(lambda name: os.environ.get(name)))
+    assert graph.run(["MALLOC_TOP_PAD_", "OPENBLAS_THREAD_TIMEOUT"]).values == ["4096", "16"]
+    assert "OPENBLAS_THREAD_TIMEOUT" not in os.environ

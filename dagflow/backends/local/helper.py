@@ -19,13 +19,17 @@ from dagflow.backends.local.pages import Words
 from dagflow.errors import BackendError
 
 CLOSE_SECONDS: Final = 5.0
-_MALLOC = {
+_TUNED = {
     # glibc gives every freed block of 128 KiB and more back to the kernel and faults it in again; with large
     # values that costs more than all else. Raised thresholds keep such blocks.
     "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(1 << 20),
+    # The threads of OpenBLAS, which numpy starts when it is loaded, look for work without a pause for so many clock
+    # ticks, as a power of two, before they sleep: 2**26 are some 25 ms, of processors that other workers wait for.
+    "OPENBLAS_THREAD_TIMEOUT": "16",
 }
+"""Environment variables that worker processes find set, unless the user has set them."""
 
 _idle: list[Helper] = []
 """Zygotes that nobody uses: started ahead, or kept for the next run."""
@@ -53,7 +57,7 @@ class Helper:
                 pass_fds=[theirs.fileno(), stderr],
                 stdin=subprocess.DEVNULL,
                 stderr=self.words.fd,
-                env={**_MALLOC, **self.environment},
+                env={**_TUNED, **self.environment},
                 process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
             )
         except (OSError, TypeError, ValueError) as error:
