@@ -22,6 +22,8 @@ SMALL: Final = 0.1
 """A node that took less of the time than this, where one task at a time runs, is no bottleneck to point at."""
 TINY: Final = 50e-6
 """A task that takes less than so many seconds is not worth a process."""
+CALL: Final = 2e-6
+"""A function that takes less than so many seconds is little more than its call, and cannot be made cheaper."""
 MANY: Final = 1000
 """With fewer tasks than this, dagflow's own work is what it takes to begin and to end."""
 NOTHING: Final = "More workers would bring nothing:"
@@ -228,12 +230,16 @@ def _machine(case: Case, parts: list[Part], busiest: Part) -> Words:
         f"busy {_share(heaviest, case):.0%} of the time.{_queue(heaviest)}"
     )
     cpu, function = sum(part.cpu for part in parts), sum(min(part.function, part.cpu) for part in parts)
-    if function >= HALF * cpu:
-        return Words(first, f"{NOTHING} make its function cheaper, or use a machine with more processors.", heaviest)
     most = max(parts, key=lambda part: part.tasks)
+    each = function / sum(part.tasks for part in parts)
+    if each >= CALL and function >= HALF * cpu:
+        return Words(first, f"{NOTHING} make its function cheaper, or use a machine with more processors.", heaviest)
+    why = f"a task takes {seconds(each)}, little more than calling its function"
+    if each >= CALL:
+        why = f"{1 - function / cpu:.0%} of the workers' time went into moving tasks"
     then = (
-        f"{NOTHING} {1 - function / cpu:.0%} of the workers' time went into moving tasks, {most.tasks:,} through "
-        f"{most.name!r} alone. Put more into one task, or join nodes that follow each other into one function."
+        f"{NOTHING} {why}, {most.tasks:,} through {most.name!r} alone. Put more into one task, or join nodes that "
+        f"follow each other into one function."
     )
     return Words(first, then, heaviest)
 

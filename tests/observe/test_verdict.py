@@ -302,6 +302,25 @@ def test_the_words_of_a_case():
     )
 
 
+@pytest.mark.parametrize(
+    ("tasks", "cpu", "why"),
+    [
+        (1_000_000, 30.0, "68% of the workers' time went into moving tasks, 1,000,000 through 'a' alone."),
+        (9_700_000, 12.0, "a task takes 1 us, little more than calling its function, 9,700,000 through 'a' alone."),
+    ],
+)
+def test_what_helps_where_all_processors_are_in_use(tasks, cpu, why):
+    first, then = verdict(Case((part("a", 9.7, tasks=tasks, cpu=cpu),), 10.0, machine=0.97, cores=2)).splitlines()
+    assert "all 2 processors of this machine were in use (97%), and its one worker was busy 97% of the time." in first
+    more = "Put more into one task, or join nodes that follow each other into one function."
+    assert then == f"More workers would bring nothing: {why} {more}"
+
+
+def test_a_function_that_takes_long_can_be_made_cheaper():
+    text = verdict(Case((part("a", 9.7, cpu=9.7),), 10.0, machine=0.97, cores=2))
+    assert "nothing: make its function cheaper, or use a machine with more processors." in text
+
+
 def test_the_next_limit_may_be_anything():
     node = part("a", 9.0, waits=True, mode="thread")
     assert "then dagflow's own work limits it" in verdict(Case((node,), 10.0, ring=0.45))
