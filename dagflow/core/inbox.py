@@ -11,8 +11,12 @@ from dagflow.core.merging import MergeState
 from dagflow.core.record import field, record
 from dagflow.graph.plan import NodePlan
 
-ENVELOPE_SECONDS: Final = 0.010
-"""Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair."""
+ENVELOPE_SECONDS: Final = 0.020
+"""Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair.
+
+An envelope costs a millisecond of processor time, not what it takes in a loop: driver and worker come to it with
+their caches full of something else.
+"""
 ENVELOPE_TASKS: Final = 4096
 ENVELOPE_BYTES: Final = 256 * 1024
 LEASE_BYTES: Final = 1 << 20
