@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from dagflow.core.record import field, record
 
 if TYPE_CHECKING:
-    from dagflow.core.commands import Fact, Job
+    from dagflow.core.commands import Fact
     from dagflow.core.events import Event
+    from dagflow.core.job import Job
     from dagflow.core.lifecycle import Phase
     from dagflow.graph.plan import Plan
     from dagflow.work.program import Program

@@ -45,6 +45,12 @@ def test_a_worker_process_loads_nothing_heavy() -> None:
     assert not (loaded & slow) - loaded_by("pass")
 
 
+def test_the_driver_loads_nothing_that_only_workers_need() -> None:
+    """Both start at the same time, on processors that they share."""
+    loaded = loaded_by("import dagflow.api, dagflow.backends.local.pool")
+    assert not loaded & {"dagflow.backends.local.worker", "dagflow.backends.local.zygote", "dagflow.work.execute"}
+
+
 @pytest.mark.parametrize("name", [n for n in dagflow.__all__ if not n.startswith("_")])
 def test_public_names_exist(name: str) -> None:
     """Each public name can be imported, has a docstring, and is spelled as where it lives."""

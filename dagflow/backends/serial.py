@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagflow.backends.mailbox import Mailbox
-from dagflow.core.events import Answer, Event, Running, WorkerLost, WorkerUp
+from dagflow.core.events import Event, Running, WorkerLost, WorkerUp
+from dagflow.core.job import Answer
 from dagflow.work.execute import Runner
 from dagflow.work.sequential import Sequential
 
 if TYPE_CHECKING:
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.graph.plan import Plan
     from dagflow.work.program import Program
 

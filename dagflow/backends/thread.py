@@ -19,7 +19,7 @@ from dagflow.work.loop import Loop
 from dagflow.work.threads import Threads, one_thread
 
 if TYPE_CHECKING:
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.graph.plan import Plan
     from dagflow.work.program import Program
 

@@ -8,35 +8,16 @@ from __future__ import annotations
 
 from dagflow.core.envelope import ErrorRecord, Group, Kind, Lease, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
+from dagflow.core.job import Job as Job
 from dagflow.core.record import field, record
 from dagflow.core.visits import Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final, Literal
+    from typing import Literal
 
     from dagflow.core.events import Answer
-
-SPLIT_CREDIT: Final = 4
-"""Payloads of children that a Splitter may send before it must wait for a `Grant`."""
-
-
-@record
-class Job:
-    """What a worker is to do for a lease: run a node's function over values, or merge groups.
-
-    ``skip``: children already accepted, by position (a Splitter that is tried again). ``cuts``: by port, the
-    largest number of values wanted in one payload.
-    """
-
-    kind: Kind
-    count: int
-    pieces: list[Piece] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-    skip: dict[int, int] = field(default_factory=dict)
-    cuts: dict[int, int] = field(default_factory=dict)
-    attempt: int = 0
 
 
 @record

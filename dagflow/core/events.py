@@ -5,14 +5,15 @@ The same words are heard by a journal, invented by the simulator, and fed back b
 
 from __future__ import annotations
 
-from dagflow.core.envelope import ErrorRecord, Payload
+from dagflow.core.envelope import Payload
 from dagflow.core.ids import Segment
+from dagflow.core.job import Answer as Answer
+from dagflow.core.job import Produced as Produced
 from dagflow.core.record import field, record
-from dagflow.core.visits import Times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Final
 
 ANYWHERE: Final = -1
 """The position of a worker that reads or seals the values of a lease: which task it is at is not known."""
@@ -73,71 +74,6 @@ class Running:
     position: int
     since: float
     idle: bool = False
-
-
-@record
-class Produced:
-    """Values that a lease gave on one port.
-
-    ``positions``: the tasks they come from, rising, one value each (None: all tasks of the lease).
-    ``children``: for a Splitter instead: ``(position, first child number, count)`` runs. ``low``: where in the
-    payload they begin.
-    """
-
-    port: int
-    payload: Payload
-    positions: list[int] | None = None
-    children: list[tuple[int, int, int]] | None = None
-    low: int = 0
-
-
-@record
-class Answer:
-    """What a worker says of a lease: all of it (``last``), or the part that has ended so far.
-
-    ``ended``: positions whose task succeeded (None: all that are not named otherwise, now or before).
-    ``failures``: ``(position, error, may be retried)``. ``copies``: how many labels a Router gave, where not one.
-    ``returned``: positions given back without having been run. ``keys``: deduplication keys by position.
-    ``states``: accumulated values of folds, by position. ``seconds``: what was spent in the node's function;
-    ``cpu``, ``stalled``: seconds since its last answer that the worker, where it is a process of its own, had a
-    processor, and could have used one and had none.
-    ``times``: when each task ran, in a traced run.
-    """
-
-    worker: int
-    token: int
-    last: bool = True
-    outputs: list[Produced] = field(default_factory=list)
-    ended: list[int] | None = None
-    failures: list[tuple[int, ErrorRecord, bool]] = field(default_factory=list)
-    dropped: list[int] = field(default_factory=list)
-    returned: list[int] = field(default_factory=list)
-    copies: dict[int, int] = field(default_factory=dict)
-    keys: list[bytes | None] | None = None
-    states: dict[int, Any] | None = None
-    seconds: float = 0.0
-    cpu: float = 0.0
-    stalled: float = 0.0
-    times: Times | None = None
-
-    def renumber(self, positions: list[int]) -> None:
-        """Make an answer that was worked out for some tasks of a lease speak of their ``positions`` in it."""
-        for produced in self.outputs:
-            if produced.children is not None:
-                produced.children = [(positions[p], start, n) for p, start, n in produced.children]
-            else:
-                at = range(len(positions)) if produced.positions is None else produced.positions
-                produced.positions = [positions[p] for p in at]
-        self.failures = [(positions[p], error, retry) for p, error, retry in self.failures]
-        self.dropped = [positions[p] for p in self.dropped]
-        self.copies = {positions[p]: n for p, n in self.copies.items()}
-        if self.states is not None:
-            self.states = {positions[p]: state for p, state in self.states.items()}
-        if self.ended is None:
-            gone = {p for p, _, _ in self.failures} | set(self.dropped)
-            self.ended = [p for p in positions if p not in gone]
-        else:
-            self.ended = [positions[p] for p in self.ended]
 
 
 @record

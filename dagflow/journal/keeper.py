@@ -20,7 +20,7 @@ from dagflow.journal.source import Remembered, Sources
 from dagflow.journal.tidying import Tidier
 
 if TYPE_CHECKING:
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.graph.plan import Plan
     from dagflow.journal.block import Block
     from dagflow.journal.versions import Versions

@@ -17,7 +17,7 @@ from dagflow.work.outcome import capture, unpack_error
 from dagflow.work.values import Sealed
 
 if TYPE_CHECKING:
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.graph.plan import NodePlan, Plan
     from dagflow.journal.book import Book
     from dagflow.journal.dropping import Dropping, Uses

@@ -34,7 +34,7 @@ from dagflow.work.values import Sealed, Values
 
 if TYPE_CHECKING:
     from dagflow.core.envelope import Lease
-    from dagflow.core.events import Answer, Produced
+    from dagflow.core.job import Answer, Produced
     from dagflow.graph.plan import Plan
     from dagflow.journal.block import Block
     from dagflow.journal.book import Book

@@ -12,8 +12,8 @@ from typing import Any
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.commands import SPLIT_CREDIT, Job
 from dagflow.core.inbox import JOURNAL
+from dagflow.core.job import SPLIT_CREDIT, Job
 from dagflow.graph.algebra import Graph
 from dagflow.graph.plan import Plan
 from dagflow.journal.keeper import Keeper

@@ -7,15 +7,15 @@ user's function does; every exception is cut out of its batch and recorded for i
 from __future__ import annotations
 
 import os
+from _weakrefset import WeakSet  # what `weakref` gives, without what else it imports
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice, repeat
 from operator import is_
 from time import monotonic, monotonic_ns
-from weakref import WeakSet
 
 from dagflow.core.envelope import ErrorRecord
-from dagflow.core.events import Answer, Produced
+from dagflow.core.job import Answer, Produced
 from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
 from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.clock import Clock, span
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.work.codec import Store
     from dagflow.work.program import Program
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from dagflow.core.commands import SPLIT_CREDIT
+from dagflow.core.job import SPLIT_CREDIT
 from dagflow.graph.marks import DROP
 from dagflow.work.execute import Children, Runner, children_of, timed_out
 from dagflow.work.sharing import Post, Sharing, Unit
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any, Final
 
-    from dagflow.core.commands import Job
-    from dagflow.core.events import Answer
+    from dagflow.core.job import Answer, Job
     from dagflow.work.program import Program
 
 CANCEL_SECONDS: Final = 1.0

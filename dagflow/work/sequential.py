@@ -6,12 +6,11 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from dagflow.core.commands import SPLIT_CREDIT
+from dagflow.core.job import SPLIT_CREDIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dagflow.core.commands import Job
-    from dagflow.core.events import Answer
+    from dagflow.core.job import Answer, Job
     from dagflow.work.execute import Runner
     from dagflow.work.sharing import Post
 

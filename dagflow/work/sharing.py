@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from dagflow.core.events import Answer
+from dagflow.core.job import Answer
 from dagflow.core.visits import Times
 from dagflow.work.execute import Children, Failures, Runner, load
 
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
 
 Post = Callable[[Answer], None]
 Done = tuple[int, "Any", BaseException | None, float, float, int]

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from dagflow.core.commands import SPLIT_CREDIT
+from dagflow.core.job import SPLIT_CREDIT
 from dagflow.graph.marks import makes_instances
 from dagflow.work.execute import Children, Runner, timed_out
 from dagflow.work.sharing import Done, Post, SharedLease, Sharing, Unit
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.work.program import Program
 
 Work = Callable[["_Slot"], None]

@@ -8,8 +8,8 @@ import pytest
 
 from dagflow import Graph, Router, TaskManager
 from dagflow.backends.local import ProcessBackend
-from dagflow.core.commands import Job
-from dagflow.core.events import Answer, WorkerUp
+from dagflow.core.events import WorkerUp
+from dagflow.core.job import Answer, Job
 from dagflow.work.codec import open_values
 from dagflow.work.execute import Runner
 from dagflow.work.page import BACK, NUMBERS

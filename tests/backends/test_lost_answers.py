@@ -8,7 +8,7 @@ import pytest
 from dagflow import Merger, Splitter, TaskManager
 from dagflow.backends.mailbox import Mailbox
 from dagflow.core import crew
-from dagflow.core.events import Answer
+from dagflow.core.job import Answer
 from dagflow.errors import InvariantBroken
 
 pytestmark = pytest.mark.timeout(25)

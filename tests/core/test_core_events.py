@@ -6,7 +6,7 @@ from core_made import Box, error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagflow.core.events import Answer, Produced
+from dagflow.core.job import Answer, Produced
 
 
 def test_everything_an_answer_says_by_position_is_renumbered():

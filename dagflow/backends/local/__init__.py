@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dagflow.backends.local.pool import Pool
     from dagflow.backends.mailbox import Mailbox
-    from dagflow.core.commands import Job
     from dagflow.core.events import Event
+    from dagflow.core.job import Job
     from dagflow.graph.plan import Plan
     from dagflow.work.program import Program
 

@@ -19,6 +19,7 @@ from dagflow.backends.local.pages import Words
 from dagflow.errors import BackendError
 
 CLOSE_SECONDS: Final = 5.0
+REPORT_MOST: Final = 1 << 16
 _TUNED = {
     # glibc gives every freed block of 128 KiB and more back to the kernel and faults it in again; with large
     # values that costs more than all else. Raised thresholds keep such blocks.
@@ -43,7 +44,7 @@ class Helper:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self.environment = dict(os.environ)
-        # Packets: a request and the descriptors that come with it must not run into the next one.
+        # Packets: a request and the descriptors that come with it must not run into the next one, nor reports.
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.words = Words()
         stderr = _copy(2)
@@ -72,6 +73,14 @@ class Helper:
         """Send a request, with descriptors."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
         self.control.sendmsg([marshal.dumps(request)], rights)
+
+    def report(self) -> tuple[Any, ...] | None:
+        """What it says next; None when it is gone. To be called when there is something to read."""
+        try:
+            data = self.control.recv(REPORT_MOST)
+        except OSError:
+            return None
+        return marshal.loads(data) if data else None  # noqa: S302 - our own process's builtins
 
     def set_up(self, preload: list[str]) -> None:
         """Give it what its workers are to have of this process as it is now, and have it load modules."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from array import array
 
-from dagflow.core.commands import Job
 from dagflow.core.envelope import FailedTask, FailurePayload, Group, Piece
-from dagflow.core.events import Answer, Produced
+from dagflow.core.job import Answer, Job, Produced
 from dagflow.core.visits import Times
 from dagflow.errors import PayloadError
 from dagflow.work.codec import seal

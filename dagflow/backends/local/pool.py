@@ -20,13 +20,13 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dagflow.backends.local import zygote
 from dagflow.backends.local.helper import CLOSE_SECONDS, Helper
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
 from dagflow.backends.local.pages import Page, Pages, Words
 from dagflow.backends.local.segments import Segments
 from dagflow.backends.local.wire import Reader, Writer, pack
-from dagflow.core.events import ANYWHERE, Answer, Running, WorkerLost, WorkerUp
+from dagflow.core.events import ANYWHERE, Running, WorkerLost, WorkerUp
+from dagflow.core.job import Answer
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import LARGE, dumps
 from dagflow.work.outcome import capture
@@ -34,7 +34,7 @@ from dagflow.work.page import ANSWERED, POSITION, SINCE, SUSPENDED, TOKEN, UNKNO
 
 if TYPE_CHECKING:
     from dagflow.backends.mailbox import Mailbox
-    from dagflow.core.commands import Job
+    from dagflow.core.job import Job
     from dagflow.work.program import Program
 
 SOCKET_BYTES: Final = 1 << 20
@@ -88,7 +88,6 @@ class Pool:
         self.dying: dict[int, _Worker] = {}  # those of `workers` whose socket is closed
         self.pages = Pages()
         self.segments = Segments()
-        self.control_in = bytearray()
         self.next_show = 0.0
         self.helper: Helper | None = None
         self._start_zygote(helper)
@@ -109,7 +108,6 @@ class Pool:
             helper.set_up(preload)
         except OSError:
             pass  # it has ended already, which is noticed when its socket is read
-        self.control_in.clear()
         self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
 
     def _needed(self, sealed: list[bytes | PayloadError]) -> list[str]:
@@ -254,7 +252,7 @@ class Pool:
                 continue
             for key, mask in self.mailbox.selector.select(min(left, 0.5)):
                 key.data(mask)
-        clean = not self.leaving and not self.control_in  # nothing of this run will be heard of from the zygote
+        clean = not self.leaving  # nothing of this run will be heard of from the zygote
         for worker in list(self.leaving.values()):
             self._forget(worker)
         self.segments.close()
@@ -375,21 +373,15 @@ class Pool:
     def _from_zygote(self, mask: int) -> None:
         del mask
         assert self.helper is not None
-        try:
-            data = self.helper.control.recv(zygote.REQUEST_MOST)
-        except OSError:
-            data = b""
-        if not data:
+        report = self.helper.report()
+        if report is None:
             self._zygote_gone(self.helper)
-            return
-        self.control_in += data
-        for message in zygote.parse(self.control_in):
-            if message[0] == "forked":
-                self._forked(message[1], message[2])
-            elif message[0] == "ended":
-                self._ended(message[1], message[2])
-            else:
-                self._unforked(message[1], message[2])
+        elif report[0] == "forked":
+            self._forked(report[1], report[2])
+        elif report[0] == "ended":
+            self._ended(report[1], report[2])
+        else:
+            self._unforked(report[1], report[2])
 
     def _forked(self, number: Any, pid: Any) -> None:
         worker = self.workers.get(number) or self.leaving.get(number)

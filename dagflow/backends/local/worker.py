@@ -16,7 +16,7 @@ from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
 from dagflow.backends.local.pages import PAGE_BYTES
 from dagflow.backends.local.wire import Reader, Writer, pack
-from dagflow.core.events import Answer
+from dagflow.core.job import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
 from dagflow.work.page import ANSWERED, TOKEN

@@ -14,7 +14,6 @@ import gc
 import marshal
 import os
 import select
-import struct
 import sys
 
 from dagflow.backends.local.worker import work
@@ -29,7 +28,6 @@ else:  # the same functions, without the enums and selectors that come with them
     import _signal as signal
     import _socket as socket
 
-_MESSAGE = struct.Struct("<I")
 PR_SET_PDEATHSIG = 1
 REQUEST_MOST = 1 << 20
 
@@ -241,22 +239,9 @@ def _drain(fd: int) -> None:
         pass
 
 
-def send(control: socket.socket, message: tuple[str, int, int | str]) -> None:
-    """Send one small message; a driver that is gone is noticed by the next read."""
-    data = marshal.dumps(message)
+def send(control: socket.socket, report: tuple[str, int, int | str]) -> None:
+    """Send a report; a driver that is gone is noticed by the next read."""
     try:
-        control.sendall(_MESSAGE.pack(len(data)) + data)
+        control.send(marshal.dumps(report))
     except OSError:
         pass
-
-
-def parse(buffer: bytearray) -> list[tuple[object, ...]]:
-    """Take the whole messages out of ``buffer``."""
-    found = []
-    while len(buffer) >= _MESSAGE.size:
-        (length,) = _MESSAGE.unpack_from(buffer)
-        if len(buffer) < _MESSAGE.size + length:
-            break
-        found.append(marshal.loads(bytes(buffer[_MESSAGE.size : _MESSAGE.size + length])))  # noqa: S302
-        del buffer[: _MESSAGE.size + length]
-    return found
