@@ -231,12 +231,13 @@ def _machine(case: Case, parts: list[Part], busiest: Part) -> Words:
     )
     cpu, function = sum(part.cpu for part in parts), sum(min(part.function, part.cpu) for part in parts)
     most = max(parts, key=lambda part: part.tasks)
-    each = function / sum(part.tasks for part in parts)
-    if each >= CALL and function >= HALF * cpu:
-        return Words(first, f"{NOTHING} make its function cheaper, or use a machine with more processors.", heaviest)
-    why = f"a task takes {seconds(each)}, little more than calling its function"
-    if each >= CALL:
+    each = heaviest.function / heaviest.tasks
+    if each < CALL:
+        why = f"a task takes {seconds(each)}, little more than calling its function"
+    elif function < HALF * cpu:
         why = f"{1 - function / cpu:.0%} of the workers' time went into moving tasks"
+    else:
+        return Words(first, f"{NOTHING} make its function cheaper, or use a machine with more processors.", heaviest)
     then = (
         f"{NOTHING} {why}, {most.tasks:,} through {most.name!r} alone. Put more into one task, or join nodes that "
         f"follow each other into one function."

@@ -316,8 +316,10 @@ def test_what_helps_where_all_processors_are_in_use(tasks, cpu, why):
     assert then == f"More workers would bring nothing: {why} {more}"
 
 
-def test_a_function_that_takes_long_can_be_made_cheaper():
-    text = verdict(Case((part("a", 9.7, cpu=9.7),), 10.0, machine=0.97, cores=2))
+@pytest.mark.parametrize("node", [{"cpu": 9.7}, {"mode": "thread", "own": False, "waits": None}])
+def test_a_function_that_takes_long_can_be_made_cheaper(node):
+    """Also where several nodes share a process, and how much of a processor each of them had is not known."""
+    text = verdict(Case((part("a", 9.7, **node),), 10.0, machine=0.97, cores=2))
     assert "nothing: make its function cheaper, or use a machine with more processors." in text
 
 
