@@ -22,6 +22,7 @@ ENTRIES_MOST: Final = 256
 BYTES_MOST: Final = 1 << 20
 """Nor more of them than weigh so much: what is opened ahead lies in memory twice until the user comes to it."""
 OPENED_MOST: Final = 16
+"""So many payloads that were opened, and not yet given to their last value, are kept open."""
 
 
 class StreamItem:
@@ -209,9 +210,8 @@ class Sink:
             yield StreamItem(task, opened.values[at], opened.bad.get(at), node, _trace_id(root))
         opened.left -= len(entry.roots)
         if opened.left <= 0:
-            self._payloads.pop(
-                id(entry.payload), None
-            )  # large values are the user's alone now, and their segment is free
+            # Large values are the user's alone now, and their segment is free.
+            self._payloads.pop(id(entry.payload), None)
 
 
 def _trace_id(root: int | None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dagflow.core.envelope import ErrorRecord, Group, Kind, Lease, Payload, Piece
 from dagflow.core.ids import Indices, Segment, Space
-from dagflow.core.job import Job as Job
 from dagflow.core.record import field, record
 from dagflow.core.visits import Visit
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from dagflow.core.events import Answer
+    from dagflow.core.job import Answer, Job
 
 
 @record

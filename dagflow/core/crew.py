@@ -15,6 +15,7 @@ from dagflow.core.envelope import (
 )
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
+from dagflow.core.job import Job
 from dagflow.core.recalling import Recalling
 from dagflow.core.record import replace
 from dagflow.core.visits import Times
@@ -332,9 +333,9 @@ class Crew(Recalling):
             self._out.append(do.Leased(node.index, lease.segments))
         self._out.append(do.Deliver(worker.number, lease.token, self._job(node, lease)))
 
-    def _job(self, node: Inbox, lease: Lease) -> do.Job:
+    def _job(self, node: Inbox, lease: Lease) -> Job:
         first = lease.envelopes[0]
-        job = do.Job(first.kind, lease.count, attempt=first.attempt)
+        job = Job(first.kind, lease.count, attempt=first.attempt)
         for envelope in lease.envelopes:
             if envelope.payload is not None:
                 job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))

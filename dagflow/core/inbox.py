@@ -14,8 +14,8 @@ from dagflow.graph.plan import NodePlan
 ENVELOPE_SECONDS: Final = 0.020
 """Work aimed at in one envelope: long enough to hide what an envelope costs, short enough to stay fair.
 
-An envelope costs a millisecond of processor time, not what it takes in a loop: driver and worker come to it with
-their caches full of something else.
+Between slow tasks an envelope costs up to a millisecond of processor time, ten times what it takes in a loop: driver
+and worker come to it with their caches full of something else.
 """
 ENVELOPE_TASKS: Final = 4096
 ENVELOPE_BYTES: Final = 256 * 1024

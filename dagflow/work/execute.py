@@ -7,12 +7,12 @@ user's function does; every exception is cut out of its batch and recorded for i
 from __future__ import annotations
 
 import os
-from _weakrefset import WeakSet  # what `weakref` gives, without what else it imports
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice, repeat
 from operator import is_
 from time import monotonic, monotonic_ns
+from weakref import WeakSet
 
 from dagflow.core.envelope import ErrorRecord
 from dagflow.core.job import Answer, Produced
