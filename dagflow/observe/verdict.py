@@ -180,7 +180,8 @@ def _bookkeeping(case: Case, parts: list[Part], busiest: Part) -> Words:
 def _of_node(case: Case, parts: list[Part], busiest: Part) -> Words:
     """A node that has more to do than the others."""
     share = _share(busiest, case)
-    if case.cores and case.machine >= NEARLY_ALL:
+    # What makes all processors busy while the busiest node has too little to do, and waits at that, is not this run.
+    if case.cores and case.machine >= NEARLY_ALL and not (share < HALF and busiest.waits):
         return _machine(case, parts, busiest)
     here = [part for part in parts if not part.own]
     if here and case.driver >= NEARLY_ALL:

@@ -68,7 +68,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
         line.send(pack(0, ("refused", f"{type(error).__name__}: {error}", text), []))
         return 1
     os.dup2(stderr_fd, 2)
-    line.usage.since()  # what it took to get here is no task's
+    line.usage = Usage()  # what it took to get here is no task's
     line.send(pack(0, ("up", os.getpid()), []))
     try:
         asked = host.serve(inbox)
