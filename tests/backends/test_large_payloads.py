@@ -3,16 +3,19 @@
 import gc
 import os
 import signal
+from functools import partial
 from weakref import ref
 
 import pytest
 
 import dagflow as df
 from dagflow import sink
-from dagflow.backends.local import segments
+from dagflow.backends.local import mapping, segments
 
 pytestmark = pytest.mark.timeout(60)
 SIZE = 300_000
+SIZES = (SIZE, mapping.COPIED_MOST + 1)
+"""What a worker copies, and what it maps."""
 
 
 class Block:
@@ -50,6 +53,10 @@ def made(number):
     return Block.made(number)
 
 
+def making(size):
+    return df.TaskManager(partial(Block.made, size=size), name="made")
+
+
 def overwrite(block):
     """Changes its input in place; sees it as the node before has left it, in each attempt and each branch."""
     assert block.right()
@@ -65,7 +72,7 @@ def keep(block):
     assert all(old.right() for old in kept)
     if block.number % 3 == 0:
         kept.append(block)
-    return Block.made(block.number)
+    return Block.made(block.number, len(block.view))
 
 
 def chain(*functions):
@@ -120,13 +127,15 @@ def test_large_bytes(kind):
     assert result.values == [2, 2 * SIZE]
 
 
-def test_a_function_that_keeps_its_input_keeps_it_as_it_was():
-    result = chain(made, keep, copy).run(range(150))
+@pytest.mark.parametrize("size", SIZES)
+def test_a_function_that_keeps_its_input_keeps_it_as_it_was(size):
+    result = (making(size) >> df.TaskManager(keep) >> df.TaskManager(copy)).run(range(150 if size == SIZE else 20))
     assert not result.get_error_dict()
     assert all(v.right() for v in result.values)
 
 
-def test_a_retry_gets_the_value_as_it_was_not_as_the_first_attempt_left_it(tmp_path):
+@pytest.mark.parametrize("size", SIZES)
+def test_a_retry_gets_the_value_as_it_was_not_as_the_first_attempt_left_it(size, tmp_path):
     def once(block):
         overwrite(block)
         mark = tmp_path / str(block.number)
@@ -135,21 +144,23 @@ def test_a_retry_gets_the_value_as_it_was_not_as_the_first_attempt_left_it(tmp_p
             raise ConnectionError
         return block
 
-    graph = df.TaskManager(made) >> df.TaskManager(once, retry_delay=0.001)
+    graph = making(size) >> df.TaskManager(once, retry_delay=0.001)
     result = graph.run(range(20))
     assert not result.get_error_dict()
     assert all(v.right(plus=1) for v in result.values)
     assert result.counts["once"].retried == 20
 
 
-def test_each_branch_has_its_own():
-    graph = df.TaskManager(made) >> [df.TaskManager(overwrite), df.TaskManager(same, name="other")] >> df.Merger(list)
+@pytest.mark.parametrize("size", SIZES)
+def test_each_branch_has_its_own(size):
+    graph = making(size) >> [df.TaskManager(overwrite), df.TaskManager(same, name="other")] >> df.Merger(list)
     for first, second in graph.run(range(30)).values:
         assert first.right(plus=1)
         assert second.right()
 
 
-def test_a_task_whose_worker_is_killed_gets_its_value_again(tmp_path):
+@pytest.mark.parametrize("size", SIZES)
+def test_a_task_whose_worker_is_killed_gets_its_value_again(size, tmp_path):
     def killed(block):
         overwrite(block)
         mark = tmp_path / str(block.number)
@@ -158,11 +169,10 @@ def test_a_task_whose_worker_is_killed_gets_its_value_again(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return block
 
-    result = (df.TaskManager(made) >> df.TaskManager(killed, "process", worker_limit=2) >> df.TaskManager(len_of)).run(
-        range(30)
-    )
+    graph = making(size) >> df.TaskManager(killed, "process", worker_limit=2) >> df.TaskManager(len_of)
+    result = graph.run(range(30))
     assert not result.get_error_dict()
-    assert result.values == [SIZE] * 30
+    assert result.values == [size] * 30
 
 
 def len_of(block):

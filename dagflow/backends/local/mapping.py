@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from dagflow.work.block import Part
 
 
+COPIED_MOST = 4 << 20
+"""A payload of no more bytes than these is copied when it is opened: to have all of its pages in a mapping of its own,
+and to take them out again, takes twice as long as a copy into memory of the heap, which is there already. From about
+twice as many on it is the copy that takes longer."""
 POPULATE_READ, POPULATE_WRITE = 22, 23
 """``MADV_POPULATE_READ`` and ``_WRITE``, which `mmap` does not name."""
 
@@ -45,14 +49,18 @@ class _Private(mmap.mmap):
 class Delivered:
     """A payload in a segment, as delivered."""
 
-    __slots__ = ("fd", "hold", "size")
+    __slots__ = ("hold", "mappings", "number", "size")
 
-    def __init__(self, fd: int, size: int, hold: Hold) -> None:
-        self.fd, self.size, self.hold = fd, size, hold
+    def __init__(self, mappings: Mappings, number: int, size: int) -> None:
+        self.mappings, self.number, self.size = mappings, number, size
+        self.hold = Hold(number, mappings.ended)
 
-    def contents(self) -> memoryview:
-        """A private mapping: pages are shared until they are written to."""
-        memory = _Private(self.fd, self.size, access=mmap.ACCESS_COPY)
+    def contents(self) -> bytearray | memoryview:
+        """A copy, or, of much, a private mapping: its pages are shared until they are written to."""
+        if self.size <= COPIED_MOST:
+            with memoryview(self.mappings.shared(self.number, self.size)) as view:
+                return bytearray(view[: self.size])
+        memory = _Private(self.mappings.fds[self.number], self.size, access=mmap.ACCESS_COPY)
         memory.hold = self.hold
         populate(memory, POPULATE_READ, self.size)
         return memoryview(memory)
@@ -88,7 +96,7 @@ class Mappings:
 
     def delivered(self, number: int, size: int) -> Delivered:
         """A payload that came with a job."""
-        return Delivered(self.fds[number], size, Hold(number, self.ended))
+        return Delivered(self, number, size)
 
     def let_go(self) -> list[int]:
         """The deliveries of which there are no views any more, since the last call."""
@@ -106,21 +114,22 @@ class Mappings:
             number = self.spares.pop(0)
         except IndexError:
             return None
-        memory = self._memory.get(number)
-        if memory is None or len(memory) < size:
-            memory = self._memory[number] = self._mapped(self.fds[number], size)
-        with memoryview(memory) as view:
+        with memoryview(self.shared(number, size)) as view:
             at = 0
             for part in parts:
                 view[at : at + len(part)] = part
                 at += len(part)
         return Written(number, size)
 
-    def _mapped(self, fd: int, size: int) -> mmap.mmap:
-        room = os.fstat(fd).st_size
-        if room < size:
-            room = 1 << max(16, (size - 1).bit_length())
-            os.ftruncate(fd, room)
-        memory = mmap.mmap(fd, room)
-        populate(memory, POPULATE_WRITE, size)
+    def shared(self, number: int, size: int) -> mmap.mmap:
+        """A segment as all processes see it, with room for ``size`` bytes."""
+        memory = self._memory.get(number)
+        if memory is None or len(memory) < size:
+            fd = self.fds[number]
+            room = os.fstat(fd).st_size
+            if room < size:
+                room = 1 << max(16, (size - 1).bit_length())
+                os.ftruncate(fd, room)
+            memory = self._memory[number] = mmap.mmap(fd, room)
+            populate(memory, POPULATE_WRITE, size)
         return memory

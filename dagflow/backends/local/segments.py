@@ -9,11 +9,12 @@ uses it again, since fresh memory costs more in page faults than copying does. A
 * in use: it holds a payload, and is free again when that payload is (its last reference in the driver: queued,
   leased, held by a Merger, not yet read) *and* every worker that it was delivered to has let go of it.
 
-Why a function may keep an array: a worker maps what it is given privately (`dagflow.backends.local.mapping`). What
-the function writes, only it sees, so a retry, another branch, or a Merger finds the payload as it was; and the worker
-lets go only when the last view of the mapping is gone, however long the function keeps it. So nobody writes into a
-segment that anybody still reads. A worker that died reads no more: all it had is taken back. The driver itself
-copies what it opens, so that what the user gets is memory of their own and outlives the run.
+Why a function may keep an array: a worker copies what it is given, or, where it is large, maps it privately
+(`dagflow.backends.local.mapping`). What the function writes, only it sees, so a retry, another branch, or a Merger
+finds the payload as it was; and the worker lets go only when the last view of the mapping is gone, however long the
+function keeps it. So nobody writes into a segment that anybody still reads. A worker that died reads no more: all it
+had is taken back. The driver itself copies what it opens, so that what the user gets is memory of their own and
+outlives the run.
 
 Bounds: so many segments, so many bytes. When they are all in use, the oldest payloads are fetched into the
 driver's heap; what finds no segment travels by the socket as small payloads do.
