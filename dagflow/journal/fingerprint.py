@@ -22,9 +22,9 @@ import inspect
 import linecache
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagflow.graph.marks import DROP
 from dagflow.graph.merger import Merger
@@ -101,7 +101,7 @@ class _Reader:
             return
         self.seen.add(id(thing))
         self.alive.append(thing)
-        if isinstance(thing, functools.partial):
+        if isinstance(thing, (functools.partial, functools.partialmethod)):
             self.read(label, thing.func)
             self._values(f"argument of {label}", enumerate(thing.args))
             self._values(f"argument of {label}", thing.keywords.items())
@@ -112,6 +112,8 @@ class _Reader:
             self._function(label, thing)
         elif isinstance(thing, (staticmethod, classmethod)):
             self.read(label, thing.__func__)
+        elif isinstance(thing, (functools.cached_property, functools.singledispatchmethod)):
+            self.read(label, thing.func)
         elif isinstance(thing, property):
             for part in (thing.fget, thing.fset):
                 if part is not None:
@@ -120,7 +122,7 @@ class _Reader:
             self._class(label, thing)
         elif hasattr(thing, "__wrapped__"):
             self.read(label, thing.__wrapped__)
-        elif inspect.isroutine(thing):
+        elif inspect.isroutine(thing) and hasattr(thing, "__qualname__"):  # descriptors pass for routines, too
             self.found[label] = f"{getattr(thing, '__module__', None)}.{thing.__qualname__}"
         else:
             self._class(label, type(thing))
@@ -134,13 +136,13 @@ class _Reader:
 
     def _function(self, label: str, function: types.FunctionType) -> None:
         code = function.__code__
-        self.found[f"the code of {label}"] = _code(code)
+        self.found[f"the code of {label}"] = _read(code).does
         names = code.co_varnames[: code.co_argcount]
         defaults = function.__defaults__ or ()
         self._values(f"default of {label}", zip(names[len(names) - len(defaults) :], defaults, strict=True))
         self._values(f"default of {label}", (function.__kwdefaults__ or {}).items())
         cells = []
-        state = set(_assigned(code))
+        state = _read(code).assigned
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
                 if name not in state:
@@ -153,9 +155,9 @@ class _Reader:
     def _globals(self, function: types.FunctionType) -> None:
         """What the function names of its own module."""
         module = function.__module__
-        state = set(_assigned(function.__code__))
+        code = _read(function.__code__)
         written = constants_in(function.__code__.co_filename, function.__globals__)
-        for name in sorted(set(_names(function.__code__)) - state):
+        for name in sorted(code.names - code.assigned):
             if name not in function.__globals__:
                 continue
             value = function.__globals__[name]
@@ -173,14 +175,14 @@ class _Reader:
         todo, seen = [method], set()
         while todo:
             code = getattr(todo.pop(), "__code__", None)
-            for name in _attributes(code) if code is not None else ():
+            for name in _read(code).attributes if code is not None else ():
                 part = inspect.getattr_static(kind, name, None)
                 if name in seen or part is None:
                     continue
                 seen.add(name)
-                if isinstance(part, (staticmethod, classmethod, property)) or inspect.isfunction(part):
+                if isinstance(part, _WRAPS) or inspect.isfunction(part):
                     self.read(f"{kind.__qualname__}.{name}", part)
-                    todo.append(part.fget if isinstance(part, property) else getattr(part, "__func__", part))
+                    todo.append(_wrapped(part))
                 elif name not in later and not name.startswith("__"):
                     self._values(f"constant of {kind.__qualname__}", ((name, part),))
 
@@ -194,7 +196,7 @@ class _Reader:
             if base.__module__ == kind.__module__:
                 self.read(f"{base.__qualname__!r}, which it builds on", base)
         for name, part in sorted(vars(kind).items()):
-            if _is_code(part) or isinstance(part, (staticmethod, classmethod, property)):
+            if _is_code(part) or isinstance(part, _WRAPS):
                 self.read(f"{kind.__qualname__}.{name}", part)
             elif not name.startswith("__"):
                 self._values(f"constant of {kind.__qualname__}", ((name, part),))
@@ -215,6 +217,20 @@ class _Reader:
                 self._values(f"{label} {name!r}, part", enumerate(value))
             elif _is_code(value) or isinstance(value, functools.partial):
                 self.read(f"{label} {name!r}", value)
+
+
+_WRAPS: Final = (
+    *(staticmethod, classmethod, property),
+    *(functools.cached_property, functools.partialmethod, functools.singledispatchmethod),
+)
+"""What a class may have in the place of a method, with the function in it."""
+
+
+def _wrapped(part: Any) -> Any:
+    """The function in it."""
+    if isinstance(part, property):
+        return part.fget
+    return getattr(part, "__func__", None) or getattr(part, "func", part)
 
 
 def _is_code(value: Any) -> bool:
@@ -359,33 +375,42 @@ _WRITTEN: Final = (
 # -- code --------------------------------------------------------------------------------------------------
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The global names that code, and the code inside it, refers to."""
-    return _named_by(code, ("LOAD_GLOBAL", "LOAD_NAME"))
+class _Read(NamedTuple):
+    """What code, with the code inside it, does and refers to.
+
+    ``does``: a hash of its instructions. ``names``: global names; ``attributes``: of whatever, in their order.
+    ``assigned``: names outside it that it sets: a counter, say, which is state and not code. ``stored``: attributes
+    that it sets itself.
+    """
+
+    does: str
+    names: frozenset[str]
+    attributes: tuple[str, ...]
+    assigned: frozenset[str]
+    stored: frozenset[str]
 
 
-def _attributes(code: types.CodeType) -> Iterator[str]:
-    """The attributes, of whatever, that code and the code inside it refers to."""
-    return _named_by(code, ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"))
+@functools.lru_cache(maxsize=4096)
+def _read(code: types.CodeType) -> _Read:
+    """Instructions take long to read: each code is read once."""
+    steps = list(dis.get_instructions(code))
+    inside = [_read(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    named = {kind: [str(step.argval) for step in steps if step.opname in kind] for kind in _KINDS}
+    does = hashlib.blake2b(_instructions(code, steps).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return _Read(
+        does,
+        frozenset(named[_NAMING]).union(*(part.names for part in inside)),
+        tuple(dict.fromkeys([*named[_ATTRIBUTE], *(name for part in inside for name in part.attributes)])),
+        frozenset(named[_ASSIGNING]).union(*(part.assigned for part in inside)),
+        frozenset(named[_STORING]),
+    )
 
 
-def _named_by(code: types.CodeType, steps: tuple[str, ...]) -> Iterator[str]:
-    for step in dis.get_instructions(code):
-        if step.opname in steps:
-            yield str(step.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _named_by(constant, steps)
-
-
-def _assigned(code: types.CodeType) -> Iterator[str]:
-    """The names outside it that code sets: a counter, say. They are state, not code."""
-    for step in dis.get_instructions(code):
-        if step.opname in ("STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL"):
-            yield str(step.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _assigned(constant)
+_NAMING: Final = ("LOAD_GLOBAL", "LOAD_NAME")
+_ATTRIBUTE: Final = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")
+_ASSIGNING: Final = ("STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL")
+_STORING: Final = ("STORE_ATTR",)
+_KINDS: Final = (_NAMING, _ATTRIBUTE, _ASSIGNING, _STORING)
 
 
 def _set_later(kind: type) -> Iterator[str]:
@@ -393,19 +418,12 @@ def _set_later(kind: type) -> Iterator[str]:
     for base in kind.__mro__:
         for name, part in vars(base).items():
             if name not in ("__init__", "__new__", "__setstate__") and isinstance(part, types.FunctionType):
-                for step in dis.get_instructions(part):
-                    if step.opname == "STORE_ATTR":
-                        yield str(step.argval)
+                yield from _read(part.__code__).stored
 
 
-def _code(code: types.CodeType) -> str:
-    """A hash of what code does."""
-    return hashlib.blake2b(_instructions(code).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _instructions(code: types.CodeType) -> str:
+def _instructions(code: types.CodeType, found: Iterable[dis.Instruction]) -> str:
     """Instructions by name, with what they speak of; jumps by which instruction they lead to."""
-    steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+    steps = [step for step in found if step.opname not in _SILENT]
     place = {step.offset: at for at, step in enumerate(steps)}
     lines = [f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags & 0x2AC}"]
     for step in steps:
@@ -422,7 +440,7 @@ def _speaks_of(step: dis.Instruction, place: dict[int, int]) -> str:
     if step.opcode in dis.haslocal:
         return str(step.arg)
     if isinstance(value, types.CodeType):
-        return _instructions(value)
+        return _instructions(value, dis.get_instructions(value))
     if step.opcode in dis.hasconst:
         try:
             return content_key(value).hex()

@@ -226,6 +226,31 @@ COUNTED = {
         "class Work:\n    @property\n    def by(self):\n        return 3\n    def __call__(self, n):\n        return n * self.by\ngraph = TaskManager(Work, name='work')\n",
         "the code of Work.by",
     ),
+    "a class's cached property": (
+        "import functools\nclass Work:\n    @functools.cached_property\n    def by(self):\n        return 2\n    def __call__(self, n):\n        return n * self.by\ngraph = TaskManager(Work, name='work')\n",
+        "import functools\nclass Work:\n    @functools.cached_property\n    def by(self):\n        return 3\n    def __call__(self, n):\n        return n * self.by\ngraph = TaskManager(Work, name='work')\n",
+        "Work.by",
+    ),
+    "what a method's cached property calls": (
+        "import functools\nclass A:\n    def by(self):\n        return 2\n    @functools.cached_property\n    def times(self):\n        return self.by()\n    def work(self, n):\n        return n * self.times\nwork = A().work\n" + WORK,
+        "import functools\nclass A:\n    def by(self):\n        return 3\n    @functools.cached_property\n    def times(self):\n        return self.by()\n    def work(self, n):\n        return n * self.times\nwork = A().work\n" + WORK,
+        "A.by",
+    ),
+    "an argument of a method of another's": (
+        "import functools\nclass Work:\n    def by(self, m, n):\n        return m * n\n    __call__ = functools.partialmethod(by, 2)\ngraph = TaskManager(Work, name='work')\n",
+        "import functools\nclass Work:\n    def by(self, m, n):\n        return m * n\n    __call__ = functools.partialmethod(by, 3)\ngraph = TaskManager(Work, name='work')\n",
+        "argument of Work.__call__",
+    ),
+    "a method by the kind of its argument": (
+        "import functools\nclass Work:\n    @functools.singledispatchmethod\n    def by(self, n):\n        return n\n    def __call__(self, n):\n        return self.by(n)\ngraph = TaskManager(Work, name='work')\n",
+        "import functools\nclass Work:\n    @functools.singledispatchmethod\n    def by(self, n):\n        return -n\n    def __call__(self, n):\n        return self.by(n)\ngraph = TaskManager(Work, name='work')\n",
+        "Work.by",
+    ),
+    "what a class's own kind of property does": (
+        "class By:\n    def __get__(self, it, kind):\n        return 2\nclass Work:\n    by = By()\n    def __call__(self, n):\n        return n * self.by\ngraph = TaskManager(Work, name='work')\n",
+        "class By:\n    def __get__(self, it, kind):\n        return 3\nclass Work:\n    by = By()\n    def __call__(self, n):\n        return n * self.by\ngraph = TaskManager(Work, name='work')\n",
+        "By.__get__",
+    ),
     "what a class builds on": (
         "class Base:\n    def __call__(self, n):\n        return n\nclass Work(Base):\n    pass\ngraph = TaskManager(Work, name='work')\n",
         "class Base:\n    def __call__(self, n):\n        return -n\nclass Work(Base):\n    pass\ngraph = TaskManager(Work, name='work')\n",
