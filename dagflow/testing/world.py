@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
@@ -23,6 +24,17 @@ from dagflow.work.program import Program
 from dagflow.work.values import live
 
 Choose = Callable[[int], int]
+
+
+_plans: WeakKeyDictionary[Graph, Plan] = WeakKeyDictionary()
+
+
+def _plan(graph: Graph) -> Plan:
+    """The graph, checked once: its nodes stay as they are while it is run again and again."""
+    plan = _plans.get(graph)
+    if plan is None:
+        plan = _plans[graph] = graph.check()
+    return plan
 
 
 class FakeWorker:
@@ -43,7 +55,7 @@ class World:
     """The surroundings of one run. `act` takes what the scheduler wants; `choices` says what may happen."""
 
     def __init__(self, graph: Graph, tasks: Sequence[Any], choose: Choose, *, deaths: int = 0) -> None:
-        self.plan: Plan = graph.check()
+        self.plan = _plan(graph)
         by_name = {name: node for node, name in graph.names.items()}
         self.programs = [Program.of(by_name[n.name], n) for n in self.plan.nodes]
         self.runners = [Runner(_synchronous(p), seal=False) for p in self.programs]
