@@ -185,6 +185,8 @@ class Inbox:
 
     def weigh(self, size: float) -> None:
         """Take in that values of ``size`` bytes each have arrived."""
+        if size == self.value_bytes:
+            return
         known = self.value_bytes or 0.0
         self.value_bytes = 0.75 * known + 0.25 * size if known else size
         if max(self.value_bytes, known) * ENVELOPE_TASKS > LEASE_BYTES:  # else their number is bound enough
@@ -214,6 +216,8 @@ class Inbox:
 
     def learn_size(self, size: float) -> None:
         """Take in that values which it gave took ``size`` bytes each."""
+        if size == self.out_bytes:
+            return
         known = self.out_bytes or 0.0
         self.out_bytes = 0.75 * known + 0.25 * size if known else size
         if max(self.out_bytes, known) * ENVELOPE_TASKS > LEASE_BYTES:

@@ -327,6 +327,21 @@ class TestAccounts:
             pool.arrived(1, number, 101, 1)
         pool.close()
 
+    def test_what_a_worker_has_made_larger_stays_so(self):
+        """Also if it died before it said so; nobody can cut off what others may be reading."""
+        pool, spares = self.given()
+        fds = [pool.all[number].fd for number in spares]
+        for fd in fds:
+            os.ftruncate(fd, 1 << 20)
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 100)
+        pool.lost(1)
+        for number in range(2):
+            kept = pool.store([bytes([number]) * 70_000], 70_000)
+            assert kept.contents() == bytes([number]) * 70_000
+        assert [os.fstat(fd).st_size for fd in fds] == [1 << 20] * 2
+        pool.close()
+
     def test_what_is_unread_at_the_end_is_kept(self):
         pool, (number, _) = self.given()
         payload = pool.arrived(1, number, 100, 1)

@@ -22,6 +22,7 @@ driver's heap; what finds no segment travels by the socket as small payloads do.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from collections import deque
@@ -62,9 +63,15 @@ class Segment:
         self.delivered: dict[int, int] = {}
         """How many deliveries each worker has not let go of."""
 
+    def holds(self, size: int) -> bool:
+        """Whether it is so large; the worker whose spare it was may have made it larger, and nobody smaller."""
+        if size > self.room:
+            self.room = os.fstat(self.fd).st_size
+        return size <= self.room
+
     def mapped(self, size: int) -> mmap.mmap:
         """Its memory, as this process sees it."""
-        if size > self.room:
+        if not self.holds(size):
             self.room = _rounded(size)
             os.ftruncate(self.fd, self.room)
         if self.memory is None or len(self.memory) < size:
@@ -162,10 +169,8 @@ class Segments:
         if number not in self.spares.get(worker, ()):
             raise ValueError(f"segment {number} is none of worker {worker}'s")
         segment = self.all[number]
-        actual = os.fstat(segment.fd).st_size
-        if size > actual:
+        if not segment.holds(size):
             raise ValueError(f"segment {number} is smaller than said")
-        segment.room = actual
         self.spares[worker].discard(number)
         segment.writer, segment.kept = None, True
         payload = Sealed(b"", count, Kept(segment, size, self.ended))
@@ -216,7 +221,8 @@ class Segments:
 
     def _make(self) -> Segment | None:
         try:
-            fd = os.memfd_create("dagflow", os.MFD_CLOEXEC)
+            fd = os.memfd_create("dagflow", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # who reads what was cut off is killed for it
         except OSError:  # no more descriptors: the socket does
             return None
         self._numbers += 1
