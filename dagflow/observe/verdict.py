@@ -250,7 +250,7 @@ def _more(case: Case, parts: list[Part], busiest: Part) -> str:
     """What more workers for the busiest node would bring."""
     following, least = _following(case, parts, busiest)
     most = _widest(case, busiest)
-    wanted = ceil(busiest.work / least) if least > 0 else most
+    wanted = ceil(busiest.work / least) if least * most >= busiest.work else most + 1
     workers = max(busiest.width + 1, min(wanted, most))
     gain = busiest.least() / max(least, busiest.work / workers)
     if gain < LITTLE:

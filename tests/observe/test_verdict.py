@@ -340,6 +340,12 @@ def test_the_next_limit_may_be_anything():
     assert "More workers would bring little: 'b' limits the run nearly as much." in verdict(Case((node, near), 10.0))
 
 
+@pytest.mark.parametrize("nearly", [0.0, 2.2e-309, 1e-300])
+def test_where_nothing_else_would_limit_none_is_named(nearly):
+    text = verdict(Case((part("a", 9.0), part("b", nearly)), 10.0))
+    assert text.splitlines()[1] == "With 2 workers instead of 1 it would be about 2.0 times as fast."
+
+
 def test_one_small_part_among_many_is_no_bottleneck():
     """Where one task at a time runs, and each of many nodes takes a little of the time, none is marked in pictures."""
     many = Case(tuple(part(f"n{n}", 0.1) for n in range(92)), 9.2, one_by_one=True)
