@@ -28,6 +28,20 @@ def populate(memory: mmap.mmap, how: int, size: int) -> None:
         pass  # Linux before 5.14
 
 
+def rounded(size: int) -> int:
+    """How large a segment is made for so many bytes: a power of two, so that once grown it rarely has to grow again."""
+    return 1 << max(16, (size - 1).bit_length())
+
+
+def write(memory: mmap.mmap, parts: list[Part]) -> None:
+    """Put the parts of a payload one behind the other."""
+    with memoryview(memory) as view:
+        at = 0
+        for part in parts:
+            view[at : at + len(part)] = part
+            at += len(part)
+
+
 class Hold:
     """One delivery of a segment: lives as long as the payload, or any view of what was mapped for it."""
 
@@ -114,11 +128,7 @@ class Mappings:
             number = self.spares.pop(0)
         except IndexError:
             return None
-        with memoryview(self.shared(number, size)) as view:
-            at = 0
-            for part in parts:
-                view[at : at + len(part)] = part
-                at += len(part)
+        write(self.shared(number, size), parts)
         return Written(number, size)
 
     def shared(self, number: int, size: int) -> mmap.mmap:
@@ -128,7 +138,7 @@ class Mappings:
             fd = self.fds[number]
             room = os.fstat(fd).st_size
             if room < size:
-                room = 1 << max(16, (size - 1).bit_length())
+                room = rounded(size)
                 os.ftruncate(fd, room)
             memory = self._memory[number] = mmap.mmap(fd, room)
             populate(memory, POPULATE_WRITE, size)

@@ -26,10 +26,11 @@ import fcntl
 import mmap
 import os
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
-from dagflow.backends.local.mapping import POPULATE_WRITE, populate
+from dagflow.backends.local.mapping import POPULATE_WRITE, populate, rounded, write
 from dagflow.work.values import Sealed
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Segment:
     def mapped(self, size: int) -> mmap.mmap:
         """Its memory, as this process sees it."""
         if not self.holds(size):
-            self.room = _rounded(size)
+            self.room = rounded(size)
             os.ftruncate(self.fd, self.room)
         if self.memory is None or len(self.memory) < size:
             self.memory = mmap.mmap(self.fd, self.room)
@@ -117,11 +118,7 @@ class Segments:
         segment = self._take(size)
         if segment is None:
             return None
-        with memoryview(segment.mapped(size)) as view:
-            at = 0
-            for part in parts:
-                view[at : at + len(part)] = part
-                at += len(part)
+        write(segment.mapped(size), parts)
         segment.kept = True
         return Kept(segment, size, self.ended)
 
@@ -222,9 +219,10 @@ class Segments:
     def _make(self) -> Segment | None:
         try:
             fd = os.memfd_create("dagflow", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)  # who reads what was cut off is killed for it
         except OSError:  # no more descriptors: the socket does
             return None
+        with suppress(OSError):  # a sandbox may know no seals; without one, who reads what was cut off is killed for it
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         self._numbers += 1
         segment = self.all[self._numbers] = Segment(self._numbers, fd)
         return segment
@@ -265,8 +263,3 @@ class Segments:
             os.close(segment.fd)  # what is mapped stays so while another thread is just reading it
         self.all.clear()
         self.free.clear()
-
-
-def _rounded(size: int) -> int:
-    """A power of two: a segment that has grown once rarely has to grow again."""
-    return 1 << max(16, (size - 1).bit_length())
