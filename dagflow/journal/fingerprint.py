@@ -219,10 +219,8 @@ class _Reader:
                 self.read(f"{label} {name!r}", value)
 
 
-_WRAPS: Final = (
-    *(staticmethod, classmethod, property),
-    *(functools.cached_property, functools.partialmethod, functools.singledispatchmethod),
-)
+_MAKES: Final = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
+_WRAPS: Final = (staticmethod, classmethod, property, *_MAKES)
 """What a class may have in the place of a method, with the function in it."""
 
 
@@ -230,7 +228,7 @@ def _wrapped(part: Any) -> Any:
     """The function in it."""
     if isinstance(part, property):
         return part.fget
-    return getattr(part, "__func__", None) or getattr(part, "func", part)
+    return part.func if isinstance(part, _MAKES) else getattr(part, "__func__", part)
 
 
 def _is_code(value: Any) -> bool:
