@@ -180,8 +180,10 @@ def _bookkeeping(case: Case, parts: list[Part], busiest: Part) -> Words:
 def _of_node(case: Case, parts: list[Part], busiest: Part) -> Words:
     """A node that has more to do than the others."""
     share = _share(busiest, case)
-    # What makes all processors busy while the busiest node has too little to do, and waits at that, is not this run.
-    if case.cores and case.machine >= NEARLY_ALL and not (share < HALF and busiest.waits):
+    computed = sum(part.cpu for part in parts if not part.waits)
+    # Where the busiest node has too little to do, and waits at that, others than this run may keep processors busy.
+    idle = share < HALF and busiest.waits and computed < HALF * case.cores * case.span
+    if case.cores and case.machine >= NEARLY_ALL and not idle:
         return _machine(case, parts, busiest)
     here = [part for part in parts if not part.own]
     if here and case.driver >= NEARLY_ALL:

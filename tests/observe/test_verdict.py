@@ -328,6 +328,9 @@ def test_a_busy_machine_is_not_what_few_tasks_that_wait_are_short_of():
     assert all("all 2 processors of this machine were in use (100%)" in text for text in told[1:])
     wide = part("a", 9.0, waits=True)
     assert "all 2 processors" in verdict(Case((wide,), 10.0, machine=1.0, cores=2)), "it had to wait for a processor"
+    few = part("b", 24.0, 8, cpu=24.0, waits=False)
+    text = verdict(Case((part("a", 64.0, 16, waits=True), few), 10.0, machine=1.0, cores=2))
+    assert text.startswith("'b' limits the run: all 2 processors"), "another node computes on all of them"
 
 
 def test_the_next_limit_may_be_anything():
