@@ -2,7 +2,8 @@
 
 A class of a script or notebook cell is pickled by reference as ``__main__.X``, which another process cannot
 find. So bytes that mention ``__main__`` are made again by cloudpickle, which sends such classes by value and
-gives the original class back where it came from. cloudpickle takes long to import and is loaded when needed.
+gives the original class back where it came from. It takes long to import and is loaded when needed, with what it
+is told beside (`dagflow.work.reducers`).
 
 Large buffers (arrays) lie behind the pickle, in a `dagflow.work.block`. Where there is a `Store`, large payloads go
 into it, and only their place travels.
@@ -16,7 +17,7 @@ from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.block import Part, block, unblocked
 from dagflow.work.outcome import Failure, open_error
-from dagflow.work.proof import PROTOCOL, pickled
+from dagflow.work.proof import pickled
 from dagflow.work.values import Place, Sealed, Values
 
 TYPE_CHECKING = False
@@ -50,9 +51,9 @@ def _dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = Non
             return data, sure
     except Exception:  # noqa: BLE001, S110 - whatever plain pickle cannot do, cloudpickle is asked next
         pass
-    import cloudpickle
+    from dagflow.work import reducers
 
-    return cloudpickle.dumps(value, PROTOCOL, buffer_callback=apart), sure
+    return reducers.dumps(value, apart), sure
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:

@@ -353,7 +353,8 @@ class Pool:
             mode = self.programs[worker.node].mode
             self.mailbox.post(WorkerUp(worker.number, mode in ("serial", "process"), message[1]))
         elif message[0] == "refused":
-            worker.refused = f"cannot load its function: {message[1]}\n{message[2]}"
+            advice = ". Put it into a module that the workers can import" if "__main__" in message[1] else ""
+            worker.refused = f"cannot load its function: {message[1]}{advice}\n{message[2]}"
 
     def _supply(self, worker: _Worker, message: Any, blobs: list[bytes]) -> None:
         """Give a worker that sends large payloads segments to write the next ones into."""

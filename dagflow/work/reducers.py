@@ -1,0 +1,86 @@
+"""Reducers: how to take apart what cloudpickle cannot, or sends by name though it only exists in ``__main__``.
+
+A worker gets a cache or a thread-local of its own, which begins empty, as a thread's would. Not a lock or an event:
+who uses one counts on its being shared, and is told that it is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+import threading
+from collections import ChainMap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import cloudpickle
+
+from dagflow.work.proof import PROTOCOL
+
+if TYPE_CHECKING:
+    import pickle
+
+_MADE_AGAIN = frozenset(("__wrapped__", "cache_parameters", *functools.WRAPPER_ASSIGNMENTS))
+
+
+def dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """What ``cloudpickle.dumps`` gives, of more; ``apart`` says which buffers are not to be in it."""
+    with io.BytesIO() as file:
+        _Pickler(file, PROTOCOL, buffer_callback=apart).dump(value)
+        return file.getvalue()
+
+
+def _cache(cache: Any) -> str | tuple[Any, ...]:
+    """A function with ``functools.lru_cache``: by name as pickle does it, if another process finds it by that."""
+    if _importable(cache):
+        name: str = cache.__reduce__()
+        return name
+    own = {name: value for name, value in vars(cache).items() if name not in _MADE_AGAIN}
+    return _cached, (cache.__wrapped__, cache.cache_parameters()), own or None
+
+
+def _cached(func: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(func)
+
+
+def _importable(cache: Any) -> bool:
+    if cache.__module__ == "__main__":
+        return False
+    found: Any = sys.modules.get(cache.__module__)
+    for name in getattr(cache, "__qualname__", "").split("."):
+        found = getattr(found, name, None)
+    return found is cache
+
+
+def _property(cached: functools.cached_property[Any]) -> tuple[Any, ...]:
+    """Has a lock before Python 3.12."""
+    return _named, (cached.func, cached.attrname)
+
+
+def _named(func: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    cached = functools.cached_property(func)
+    cached.attrname = name
+    return cached
+
+
+def _local(local: threading.local) -> tuple[Any, ...]:
+    return type(local), ()
+
+
+def _weak_keys(table: WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
+    """``functools.singledispatch`` keeps one."""
+    return WeakKeyDictionary, (dict(table),)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which says nothing of its types
+    dispatch_table: ClassVar = ChainMap(
+        {
+            type(functools.lru_cache(_local)): _cache,
+            functools.cached_property: _property,
+            threading.local: _local,
+            WeakKeyDictionary: _weak_keys,
+        },
+        cloudpickle.Pickler.dispatch_table,
+    )
