@@ -10,8 +10,8 @@ import functools
 import io
 import sys
 import threading
-from collections import ChainMap
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +22,7 @@ from dagflow.work.proof import PROTOCOL
 if TYPE_CHECKING:
     import pickle
 
+_OF_SLOTS = ("__slots__", "__slotnames__")
 _MADE_AGAIN = frozenset(("__wrapped__", "cache_parameters", *functools.WRAPPER_ASSIGNMENTS))
 
 
@@ -75,12 +76,30 @@ def _weak_keys(table: WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which says nothing of its types
-    dispatch_table: ClassVar = ChainMap(
+    dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
         {
             type(functools.lru_cache(_local)): _cache,
             functools.cached_property: _property,
             threading.local: _local,
             WeakKeyDictionary: _weak_keys,
-        },
-        cloudpickle.Pickler.dispatch_table,
+        }
     )
+
+    def reducer_override(self, thing: Any) -> Any:
+        """As cloudpickle has it, but that a class keeps its slots: else its instances would not fit where it is whole.
+
+        It is made first and filled later, so what it has slots for must be told when it is made.
+        """
+        if not isinstance(thing, (type, FunctionType)):
+            return NotImplemented  # what it says of all others, in half the time
+        reduced = super().reducer_override(thing)
+        if not isinstance(thing, type) or issubclass(thing, tuple):
+            return reduced  # a tuple has no room for slots, and `typing.NamedTuple` will not be told of none
+        match reduced:
+            case (make, (kind, name, bases, dict(namespace), *others), (dict(state), slots), *rest) if (
+                "__slots__" in state
+            ):
+                namespace = {**namespace, "__slots__": state["__slots__"]}
+                state = {name: value for name, value in state.items() if name not in _OF_SLOTS}
+                return make, (kind, name, bases, namespace, *others), (state, slots), *rest
+        return reduced

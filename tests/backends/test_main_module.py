@@ -126,6 +126,78 @@ def test_generic_functions_and_cached_properties():
     assert lines == ["-1", "?", "(2, 2, 4, '?')", "(4, 4, 5, '?')", "12"]
 
 
+def test_classes_with_slots():
+    """There and back: instances are the script's own class again, and have no `__dict__` anywhere."""
+    lines = script("""
+        import abc, dataclasses, typing
+
+        @dataclasses.dataclass(slots=True)
+        class Point:
+            x: int
+            tags: list = dataclasses.field(default_factory=list)
+
+        @dataclasses.dataclass(slots=True, frozen=True, order=True)
+        class Fixed:
+            x: int
+
+        class Plain:
+            __slots__ = ("x", "__weakref__")
+            def __init__(self, x):
+                self.x = x
+
+        class Below(Plain):
+            __slots__ = ("y",)
+
+        class Open(Plain):
+            pass
+
+        class One:
+            __slots__ = "x"
+            def __init__(self, x):
+                self.x = x
+
+        class Told:
+            __slots__ = {"x": "what it is"}
+            def __init__(self, x):
+                self.x = x
+
+        class Private:
+            __slots__ = ["__x"]
+            def __init__(self, x):
+                self.__x = x
+            x = property(lambda self: self.__x)
+
+        class Kind(abc.ABC, typing.Generic[typing.TypeVar("T")]):
+            __slots__ = ("x", "me")
+            def __init__(self, x):
+                self.x, self.me = x, self
+
+        class Named(typing.NamedTuple):
+            x: int
+            def double(self):
+                return 2 * self.x
+
+        class Number(int):
+            __slots__ = ()
+            x = property(int)
+
+        def making(kind):
+            return lambda x: kind(x)
+
+        def look(value):
+            return type(value).__name__, value.x, hasattr(value, "__dict__")
+
+        for kind in (Point, Fixed, Plain, Below, Open, One, Told, Private, Kind, Named, Number):
+            [made] = (TaskManager(making(kind), name="made") >> TaskManager(lambda v: v, name="same")).run([3]).values
+            [seen] = Graph(TaskManager(look)).run([kind(3)]).values
+            print(type(made) is kind, look(made) == look(kind(3)) == seen, look(kind(3)))
+    """)
+    assert lines == [
+        f"True True ('{kind}', 3, {kind == 'Open'})"
+        for kind in ["Point", "Fixed", "Plain", "Below", "Open", "One", "Told", "Private", "Kind", "Named", "Number"]
+    ]
+
+
 def test_what_a_thread_has_for_itself_a_process_has_too():
     lines = script("""
         here = threading.local()
