@@ -140,6 +140,7 @@ class Runner:
                     answer.returned = list(range(len(out), len(values)))
                 if clock is not None:
                     answer.times = clock.times(None if whole else range(len(out)))
+        self.at_work = []  # they are not kept until the next job comes
         answer.seconds = monotonic() - start
         if self.traced and answer.times is None:
             answer.times = span(start, job.count)
@@ -456,8 +457,10 @@ class Runner:
             if self.mark is not None:
                 self._mark_one(self.mark, position)
             yield from self.split_one(batch, position, job.skip.get(position, 0), value)
-        yield batch.last()
+        last = batch.last()
         self.cuts.pop(token, None)
+        self.at_work = []
+        yield last  # after which nobody may turn this any more
 
     def split_one(self, batch: Children, position: int, skip: int, value: Any) -> Generator[Answer, None, None]:
         """The children of one value, without the first ``skip``; its end goes into ``batch``."""

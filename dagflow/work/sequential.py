@@ -46,9 +46,9 @@ class Sequential:
     def turn(self) -> None:
         """Run until the next answer, and post it."""
         if self.running is None:
-            self.token, job = self.jobs.popleft()
+            self.token = self.jobs[0][0]
             self.credit = SPLIT_CREDIT
-            self.running = self.runner.run(self.worker, self.token, job)
+            self.running = self.runner.run(self.worker, *self.jobs.popleft())  # which alone keeps the job
         answer = next(self.running)
         if os.getpid() != self.pid:
             os._exit(0)  # a child that a function has forked and that came back from it: it answers for nobody

@@ -140,6 +140,7 @@ class Threads(Sharing):
             except BaseException:
                 self.broke()
                 raise
+            del work  # which has the tasks, and there may be no others for long
         with self.lock:
             if slot in self.slots:
                 self.slots.remove(slot)

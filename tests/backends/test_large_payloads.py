@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 from functools import partial
-from weakref import ref
+from weakref import finalize, ref
 
 import pytest
 
@@ -188,6 +188,34 @@ def parts(number):
 def total(blocks):
     assert all(block.right() for block in blocks)
     return sum(block.number for block in blocks)
+
+
+@pytest.mark.parametrize("mode", ["process", "thread", "async", "split", "merge"])
+def test_a_worker_that_waits_keeps_nothing_of_its_last_task(mode, tmp_path):
+    door = tmp_path / "door"
+    os.mkfifo(door)
+
+    def watch(block):
+        if block.number == 1:
+            finalize(block, door.write_text, "gone")
+        return block.number
+
+    async def watch_async(block):
+        return watch(block)
+
+    def blocks():
+        yield Block.made(1)
+        assert door.read_text() == "gone"  # while its worker waits for more
+        yield Block.made(2)
+
+    graph = df.Graph(df.TaskManager(same))
+    if mode == "split":
+        graph = graph >> df.Splitter(lambda block: [watch(block)])
+    elif mode == "merge":
+        graph = df.Splitter(lambda block: [block]) >> df.TaskManager(same) >> df.Merger(lambda blocks: watch(*blocks))
+    else:
+        graph = graph >> df.TaskManager(watch_async if mode == "async" else watch, mode, 2)
+    assert [out.value for out in graph.stream(blocks())] == [1, 2]
 
 
 def test_children_and_members():
