@@ -9,7 +9,8 @@ A turn has a number, and one that is there already is not written again. So when
 restarted, the network breaks) the run waits, connects anew, and sends the turn again whose fate is not known.
 
 The server has to keep what it is given: one that may evict keys, or that does not write them to its disk, is
-refused, naming the setting.
+refused, naming the setting. With ``appendfsync everysec`` it may, while its disk is slow, answer up to two seconds
+before it has written (Redis, ``flushAppendOnlyFile``). If it is killed just then, the run stops and says so.
 """
 
 from __future__ import annotations
@@ -285,7 +286,8 @@ class RedisJournal:
             raise JournalError(f"the journal {self.where} was emptied by somebody while it was in use")
         if said == b"LOST":
             raise JournalError(
-                f"the journal {self.where} has lost what it had kept: its server came back without the last turns"
+                f"the journal {self.where} has lost what it had kept: its server came back without the last turns; the "
+                f"same call again goes on from what is left; with appendfsync always nothing is lost"
             )
 
     def _drop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from dagflow.work.codec import dumps
 
 pytest.importorskip("redis")
 AOF = ("--appendonly", "yes")
+ALWAYS = (*AOF, "--appendfsync", "always")
+"""Else, while its disk is slow, a server answers before it has written, and loses that when it is killed."""
 
 
 def double(n):
@@ -59,7 +62,7 @@ def later():
 @pytest.mark.parametrize("backend", ["serial", "thread", "process"])
 def test_a_server_that_is_killed_and_comes_back(backend, own_redis, log, later):
     """Twice in a run: the run waits, and ends as if nothing had been; nothing is executed again."""
-    server = own_redis(*AOF)
+    server = own_redis(*ALWAYS)
 
     def source():
         for n in range(60):
@@ -120,10 +123,33 @@ def test_a_server_that_comes_back_without_what_it_had(own_redis):
     room.close()
 
 
+def test_a_server_that_comes_back_without_the_last_that_it_had(own_redis, tmp_path):
+    """It has answered before it had written: the run stops, and the same call goes on from what is left."""
+    server = own_redis(*ALWAYS)
+    old = tmp_path / "old"
+
+    def source():
+        yield from range(20)
+        shutil.copytree(server.folder, old)
+        yield from range(20, 40)
+        server.kill()
+        shutil.rmtree(server.folder / "appendonlydir")
+        shutil.copytree(old / "appendonlydir", server.folder / "appendonlydir")
+        server.start()
+        yield from range(40, 60)
+
+    options = {"journal": server.url, "max_in_flight": 1}
+    says = within(20, lambda: graph().run(source(), "serial", **options), "without the last turns")
+    assert "the same call again goes on from what is left; with appendfsync always nothing is lost" in says
+    result = graph().run(range(60), "serial", **options)
+    assert result.values == [n * 2 for n in range(60)]
+    assert 18 <= result.reused <= 20
+
+
 def test_a_server_that_stays_away(own_redis, monkeypatch):
     """The run ends with an error when its patience is over; what had ended is there when the server is."""
     monkeypatch.setattr("dagflow.journal.redis.PATIENCE_SECONDS", 0.5)
-    server = own_redis(*AOF)
+    server = own_redis(*ALWAYS)
 
     def source():
         yield from range(5)
@@ -222,7 +248,7 @@ def test_servers_that_could_lose_records_are_refused(own_redis):
         within(5, lambda s=server, d=durability: graph().run(iter(()), journal=s.url, durability=d), says)
         with server.client() as client:
             assert client.keys() == []
-    server = own_redis(*AOF, "--appendfsync", "always")
+    server = own_redis(*ALWAYS)
     assert graph().run([1], "serial", journal=server.url, durability="power").values == [2]
 
 
@@ -372,7 +398,7 @@ def test_a_driver_comes_back_to_what_is_still_its_own(redis_server):
 def test_a_reader_does_not_put_out_a_driver_whose_server_was_restarted(own_redis, monkeypatch):
     """It has not noticed yet, as its task takes long: it goes on all the same."""
     monkeypatch.setattr("dagflow.journal.redis.RETURN_SECONDS", 0.2)
-    server = own_redis(*AOF)
+    server = own_redis(*ALWAYS)
 
     def work(n):
         if n == 2:
