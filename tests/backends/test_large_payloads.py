@@ -284,6 +284,30 @@ def test_values_that_cannot_travel_fail_alone_beside_large_ones():
     assert [v.number for v in result.values] == [1, 3, 5]
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_a_child_that_a_function_forks_keeps_what_it_reads(size):
+    """Also when its parent has let go of it, and others write into the segment."""
+    fd = os.memfd_create("test")
+    os.ftruncate(fd, size)
+    mappings = mapping.Mappings()
+    mappings.learn([7], [fd])
+    os.pwrite(fd, b"\1" * size, 0)
+    delivered = mappings.delivered(7, size)
+    view = memoryview(delivered.contents())
+    waits, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(waits, 1)
+        os._exit(view != b"\1" * size)
+    del view, delivered
+    assert mappings.let_go() == [7]
+    os.pwrite(fd, b"\2" * size, 0)
+    os.write(go, b"!")
+    assert os.waitpid(child, 0)[1] == 0
+    for opened in (fd, waits, go):
+        os.close(opened)
+
+
 class TestAccounts:
     """Who has a segment, and when it is free again."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,18 @@ class _Private(mmap.mmap):
     hold: Hold
 
 
+_in_use: WeakSet[_Private] = WeakSet()
+
+
+def _part() -> None:
+    """Before a function forks: the driver will not hear of what its child still reads, so it gets pages of its own."""
+    for memory in list(_in_use):
+        populate(memory, POPULATE_WRITE, len(memory))
+
+
+os.register_at_fork(before=_part)
+
+
 class Delivered:
     """A payload in a segment, as delivered."""
 
@@ -76,6 +89,7 @@ class Delivered:
                 return bytearray(view[: self.size])
         memory = _Private(self.mappings.fds[self.number], self.size, access=mmap.ACCESS_COPY)
         memory.hold = self.hold
+        _in_use.add(memory)
         populate(memory, POPULATE_READ, self.size)
         return memoryview(memory)
 
