@@ -12,21 +12,21 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
-
-import cloudpickle
 
 from dagflow.work.proof import PROTOCOL
 
 if TYPE_CHECKING:
-    import pickle
+    from pickle import PickleBuffer, Pickler
+else:  # a pickler too, but it says nothing of its types
+    from cloudpickle import Pickler
 
 _OF_SLOTS = ("__slots__", "__slotnames__")
 _MADE_AGAIN = frozenset(("__wrapped__", "cache_parameters", *functools.WRAPPER_ASSIGNMENTS))
 
 
-def dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+def dumps(value: Any, apart: Callable[[PickleBuffer], bool] | None = None) -> bytes:
     """What ``cloudpickle.dumps`` gives, of more; ``apart`` says which buffers are not to be in it."""
     with io.BytesIO() as file:
         _Pickler(file, PROTOCOL, buffer_callback=apart).dump(value)
@@ -75,23 +75,23 @@ def _weak_keys(table: WeakKeyDictionary[Any, Any]) -> tuple[Any, ...]:
     return WeakKeyDictionary, (dict(table),)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # which says nothing of its types
-    dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
-        {
-            type(functools.lru_cache(_local)): _cache,
-            functools.cached_property: _property,
-            threading.local: _local,
-            WeakKeyDictionary: _weak_keys,
-        }
-    )
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    type(functools.lru_cache(_local)): _cache,
+    functools.cached_property: _property,
+    threading.local: _local,
+    WeakKeyDictionary: _weak_keys,
+}
 
+
+class _Pickler(Pickler):
     def reducer_override(self, thing: Any) -> Any:
         """As cloudpickle has it, but that a class keeps its slots: else its instances would not fit where it is whole.
 
         It is made first and filled later, so what it has slots for must be told when it is made.
         """
-        if not isinstance(thing, (type, FunctionType)):
-            return NotImplemented  # what it says of all others, in half the time
+        if not isinstance(thing, (type, FunctionType)):  # for others cloudpickle does nothing here
+            reducer = _REDUCERS.get(type(thing))
+            return NotImplemented if reducer is None else reducer(thing)
         reduced = super().reducer_override(thing)
         if not isinstance(thing, type) or issubclass(thing, tuple):
             return reduced  # a tuple has no room for slots, and `typing.NamedTuple` will not be told of none
