@@ -424,6 +424,7 @@ class _Live:
             keep=self.collector.source.add,
             facts=self._facts,
             journal=self.keeper,
+            timed=self.tracer.sampled if self.tracer is not None else None,
         )
         self.error: BaseException | None = None
         self.interrupted = False

@@ -22,6 +22,7 @@ from dagflow.protocols import NodeSnapshot, Snapshot
 from dagflow.work.values import live
 
 if TYPE_CHECKING:
+    from dagflow.core.ids import Segment
     from dagflow.graph.plan import Plan
     from dagflow.journal.keeper import Keeper
     from dagflow.protocols import Backend, Observer
@@ -34,6 +35,7 @@ TICK_SECONDS: Final = 0.1
 class Ring:
     """One run, from its first turn to its last. ``keep`` sees the source's tasks, ``facts`` what was decided.
 
+    ``timed``: which tasks of a lease, by their positions, workers are asked when they ran (None: all of them).
     `turn` is called again and again by one thread; `ask`, `snapshot` by any.
     """
 
@@ -52,12 +54,14 @@ class Ring:
         facts: Callable[[Sequence[do.Fact]], None],
         clock: Callable[[], float] = monotonic,
         journal: Keeper | None = None,
+        timed: Callable[[Sequence[Segment]], list[int] | None] | None = None,
     ) -> None:
         self.plan, self.programs = plan, programs
         self.backend, self.source, self.scheduler = backend, source, scheduler
         self.observers, self.keep, self.facts = observers, keep, facts
         self.clock = clock
         self.journal = journal
+        self.timed = timed
         self.recalled: list[ev.Event] = []
         self.began = clock()
         self.next_tick = self.began
@@ -251,6 +255,8 @@ class Ring:
                 case do.Deliver():
                     if self.journal is not None:
                         self.journal.fill(item.job)
+                    if self.timed is not None:
+                        item.job.timed = self.timed(item.segments)
                     backend.deliver(item.worker, item.token, item.job)
                 case do.Pull():
                     self.source.request(item.count)

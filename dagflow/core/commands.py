@@ -37,11 +37,12 @@ class StopWorker:
 
 @record
 class Deliver:
-    """Lease a job to a worker."""
+    """Lease a job to a worker. ``segments``: which tasks these are."""
 
     worker: int
     token: int
     job: Job
+    segments: list[Segment]
 
 
 @record

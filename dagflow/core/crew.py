@@ -331,7 +331,7 @@ class Crew(Recalling):
             position += envelope.count
         if self.recording:
             self._out.append(do.Leased(node.index, lease.segments))
-        self._out.append(do.Deliver(worker.number, lease.token, self._job(node, lease)))
+        self._out.append(do.Deliver(worker.number, lease.token, self._job(node, lease), lease.segments))
 
     def _job(self, node: Inbox, lease: Lease) -> Job:
         first = lease.envelopes[0]

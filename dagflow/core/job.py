@@ -19,7 +19,8 @@ class Job:
     """What a worker is to do for a lease: run a node's function over values, or merge groups.
 
     ``skip``: children already accepted, by position (a Splitter that is tried again). ``cuts``: by port, the
-    largest number of values wanted in one payload.
+    largest number of values wanted in one payload. ``timed``: in a traced run, the positions of the tasks of which it
+    is asked when they ran, rising (None: all); more may be told.
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class Job:
     skip: dict[int, int] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)
     attempt: int = 0
+    timed: list[int] | None = None
 
 
 @record

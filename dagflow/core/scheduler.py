@@ -72,7 +72,8 @@ class Scheduler(Crew):
                 groups = [group for e in lease.envelopes for group in e.groups or ()]
                 out.append(do.Recall(lease.token, lease.node, lease.envelopes[0].kind, lease.segments, groups))
             else:
-                out.append(do.Deliver(lease.worker, lease.token, self._job(self.nodes[lease.node], lease)))
+                job = self._job(self.nodes[lease.node], lease)
+                out.append(do.Deliver(lease.worker, lease.token, job, lease.segments))
         if self.pulling:
             out.append(do.Pull(self.pulling))
         return out

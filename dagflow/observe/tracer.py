@@ -53,6 +53,16 @@ class Tracer:
         self._firsts: dict[int, frozenset[int]] = {}
         self._runs: frozenset[int] = frozenset()
 
+    def sampled(self, segments: Sequence[Segment]) -> list[int] | None:
+        """Which of these tasks, by their positions, are sampled; None: all."""
+        found: list[int] = []
+        at = 0
+        for space, indices in segments:
+            chosen = self._chosen(space, indices)
+            found.extend(range(at, at + len(indices)) if chosen is None else [at + n for n in chosen])
+            at += len(indices)
+        return None if len(found) == at else found
+
     # -- listening ------------------------------------------------------------------------------------
 
     def opened(self, plan: Plan) -> None:

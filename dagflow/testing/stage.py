@@ -131,7 +131,7 @@ class FakeBackend:
 
     def deliver(self, worker: int, token: int, job: Any) -> None:
         """A job lies before a worker."""
-        self.world.act([do.Deliver(worker, token, job)])
+        self.world.act([do.Deliver(worker, token, job, [])])
 
     def grant(self, worker: int, token: int, count: int, cut: int) -> None:
         """A split may go on."""

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
+from dagflow.core.ids import Segment
 from dagflow.core.inbox import JOURNAL
 from dagflow.core.job import SPLIT_CREDIT, Job
 from dagflow.graph.algebra import Graph
@@ -72,6 +73,7 @@ class World:
         self.kept: list[Any] = []
         self.reason: str | None = None
         self.keeper: Keeper | None = None
+        self.timed: Callable[[Sequence[Segment]], list[int] | None] | None = None
 
     # -- what the scheduler wants -----------------------------------------------------------------------
 
@@ -87,6 +89,8 @@ class World:
                 case do.Deliver():
                     if self.keeper is not None:
                         self.keeper.fill(item.job)
+                    if self.timed is not None:
+                        item.job.timed = self.timed(item.segments)
                     if item.worker in self.workers:
                         self.workers[item.worker].jobs.append((item.token, item.job))
                 case do.Grant() if item.worker == JOURNAL:

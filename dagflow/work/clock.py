@@ -13,15 +13,16 @@ class Clock:
     """Begins and ends of tasks, in the order in which they ran, by the machine's monotonic clock.
 
     Tasks that follow each other closely need one reading each: one ends when the next begins (`tick`, and once
-    more at the end). Others are told by `begin` and `end`, or `add`.
+    more at the end). Others are told by `begin` and `end`, or `add`. ``positions``: of which tasks, where not of all.
     """
 
-    __slots__ = ("began", "ends", "starts")
+    __slots__ = ("began", "ends", "positions", "starts")
 
     def __init__(self) -> None:
         self.starts = array("d")
         self.ends: array[float] | None = None
         self.began = 0.0
+        self.positions: Sequence[int] | None = None
 
     def tick(self) -> None:
         """A task begins now, and the one before it has ended."""
@@ -43,8 +44,8 @@ class Clock:
         self.add(self.began, monotonic())
 
     def times(self, positions: Sequence[int] | None = None) -> Times:
-        """What is in it, for an answer."""
-        return Times(self.starts, self.ends, positions)
+        """What is in it, for an answer; ``positions``: of which tasks, where it was not told."""
+        return Times(self.starts, self.ends, positions if self.positions is None else self.positions)
 
 
 def span(start: float, count: int) -> Times:

@@ -114,6 +114,7 @@ class Runner:
     def run(self, worker: int, token: int, job: Job) -> Iterator[Answer]:
         """The answers to a job; the last one has ``last`` set."""
         start = monotonic()
+        traced = self.traced and job.timed != []
         if self.mark is not None:
             if self.gives_back and self.mark[BACK] >= token and job.kind == "run":
                 return iter((Answer(worker, token, ended=[], returned=list(range(job.count))),))
@@ -132,17 +133,17 @@ class Runner:
             elif self.program.kind == "split":
                 return self._split(worker, token, job, values)
             else:
-                clock = Clock() if self.traced else None
-                out, failures = self.each(values, clock)
+                clock = Clock() if traced else None
+                out, failures = self.each(values, clock, job.timed)
                 whole = len(out) == len(values)
                 answer = self.answer(worker, token, values, out, failures, whole=whole)
                 if not whole:
                     answer.returned = list(range(len(out), len(values)))
-                if clock is not None:
+                if clock is not None and clock.starts:
                     answer.times = clock.times(None if whole else range(len(out)))
         self.at_work = []  # they are not kept until the next job comes
         answer.seconds = monotonic() - start
-        if self.traced and answer.times is None:
+        if traced and answer.times is None:
             answer.times = span(start, job.count)
         return iter((answer,))
 
@@ -158,29 +159,41 @@ class Runner:
         answer.times = span(monotonic(), job.count) if self.traced else None
         return answer
 
-    def each(self, values: list[Any], clock: Clock | None = None) -> tuple[list[Any], Failures]:
+    def each(
+        self, values: list[Any], clock: Clock | None = None, timed: Sequence[int] | None = None
+    ) -> tuple[list[Any], Failures]:
         """Call the function for each value: results in order (None for a failed one), and the failures.
 
-        Fewer results than values where the driver wants back what has not begun. ``clock`` is told when each task
-        begins and ends.
+        Fewer results than values where the driver wants back what has not begun. ``clock`` is told when tasks begin and
+        end: those at the positions ``timed`` (None: all), where others need no clock of their own.
         """
         if self.program.batch_size is not None:
             return self._batches(values, clock)
         if self.program.timeout is not None and (self.mark is None or clock is not None):
             return self._watched(values, clock)
         if clock is not None:
-            return self._timed(values, clock)
+            return self._timed(values, clock) if timed is None else self._sampled(values, clock, timed)
         out: list[Any] = []
         failures: Failures = []
+        self._untimed(iter(values), values, len(values), out, failures)
+        if self.mark is not None:
+            self._mark_all(self.mark)
+        return out, failures
+
+    def _untimed(self, rest: Iterator[Any], values: list[Any], until: int, out: list[Any], failures: Failures) -> bool:
+        """`each` for the next tasks, those of ``values`` that ``rest`` still gives, up to ``until``.
+
+        Whether there is a task after them, and it is not known to be wanted back.
+        """
         call, mark = self.call, self.mark
-        while len(out) < len(values):
+        while len(out) < min(until, len(values)):  # which a child that the function forks finds empty
             at = len(out)
-            rest = values if not at else islice(values, at, None)
+            part = rest if until == len(values) else islice(rest, until - at)
             try:
                 if mark is None:
-                    out.extend(map(call, rest))
+                    out.extend(map(call, part))
                 else:
-                    self._marked(mark, at, out, rest)
+                    self._marked(mark, at, out, part)
             except BaseException as error:
                 if self.interrupts and issubclass(type(error), KeyboardInterrupt):
                     raise
@@ -189,12 +202,10 @@ class Runner:
             else:
                 if mark is not None:
                     break  # all of them, or the rest is wanted back
-                if len(out) < len(values):  # a StopIteration, which `map` takes for the end of its input
+                if len(out) < min(until, len(values)):  # a StopIteration, which `map` takes for the end of its input
                     failures.append((len(out), StopIteration("raised by the function")))
                     out.append(None)
-        if mark is not None:
-            self._mark_all(mark)
-        return out, failures
+        return until <= len(out) < len(values)
 
     def _marked(self, mark: memoryview, at: int, out: list[Any], rest: Any) -> None:
         """`each`, with the position of the running task in the shared page: some 25 ns a task.
@@ -269,6 +280,33 @@ class Runner:
                 failures.append((position, error))
                 add(None)
         clock.tick()
+        if self.mark is not None:
+            self._mark_all(self.mark)
+        return out, failures
+
+    def _sampled(self, values: list[Any], clock: Clock, timed: Sequence[int]) -> tuple[list[Any], Failures]:
+        """`each` with the time of the tasks at the positions ``timed`` alone: what is not traced costs nothing."""
+        out: list[Any] = []
+        failures: Failures = []
+        rest = iter(values)
+        for position in timed:
+            if not self._untimed(rest, values, position, out, failures) or self._wanted_back():
+                break
+            value = next(rest)
+            if self.mark is not None:
+                self.mark[POSITION] = position
+            clock.begin()
+            try:
+                out.append(self.call(value))
+            except BaseException as error:
+                if self.interrupts and issubclass(type(error), KeyboardInterrupt):
+                    raise
+                failures.append((position, error))
+                out.append(None)
+            clock.end()
+        else:
+            self._untimed(rest, values, len(values), out, failures)
+        clock.positions = timed[: len(clock.starts)]
         if self.mark is not None:
             self._mark_all(self.mark)
         return out, failures

@@ -28,6 +28,7 @@ class Traced(Simulation):
         self.tracer.opened(graph.check())
         super().__init__(graph, tasks, choose, deaths=deaths, **options)
         self.tracer.names = [node.name for node in self.world.plan.nodes]
+        self.world.timed = self.tracer.sampled
 
     def tell(self, events):
         before = len(self.world.facts)

@@ -89,7 +89,7 @@ def pack_job(job: Job, store: Store | None = None) -> tuple[Any, _Load]:
         groups.append((packed_pieces, state, group.final))
     if bad:
         raise Unsendable(bad)
-    return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt), load
+    return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt, job.timed), load
 
 
 def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, PayloadError]]]:
@@ -115,7 +115,7 @@ def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, Payload
 
 def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
     """The job that `pack_job` packed."""
-    _, kind, count, pieces, groups, skip, cuts, attempt = message
+    _, kind, count, pieces, groups, skip, cuts, attempt, timed = message
     sealed: dict[Any, Sealed] = {}
 
     def at(where: Any, count: int) -> Sealed:
@@ -143,6 +143,7 @@ def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
         skip,
         cuts,
         attempt,
+        timed,
     )
 
 
