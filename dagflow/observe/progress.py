@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from dagflow.observe.aside import ASIDE
+from dagflow.aside import ASIDE
 from dagflow.observe.text import clean
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Progress:
     ``names``: what to write before the bars, by node name (default: the node's name). ``only``: the nodes
     to show (default: all). Nothing is written where stderr is no terminal; a notebook gets widgets, or,
     without ipywidgets, one line for all nodes, since its output cannot go back up to an earlier line.
-    While bars of text are there, lines that others in this process write go above them (`dagflow.observe.aside`).
+    While bars of text are there, lines that others write go above them (`dagflow.aside`).
     """
 
     wants_facts = False

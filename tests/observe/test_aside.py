@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -31,13 +33,18 @@ def bars(lines: list[str]) -> list[str]:
 
 def on_a_terminal(script: str, *, rows: int = 40, columns: int = 160) -> tuple[list[str], int]:
     """What the terminal shows in the end that a script ran in, with stdout and stderr on it, and its exit code."""
-    terminal = Terminal(rows, columns)
+    text, code = written_by(script, Terminal(rows, columns))
+    return screen(text, rows, columns), code
+
+
+def written_by(script: str, terminal: Terminal, stdout: Any = None) -> tuple[str, int]:
+    """What a script wrote to a terminal, with the marks that move its cursor, and its exit code."""
     slave = terminal.stream.fileno()
     done = subprocess.run(
-        [sys.executable, "-c", script], stdin=slave, stdout=slave, stderr=slave, timeout=60, check=False,
+        [sys.executable, "-c", script], stdin=slave, stdout=stdout or slave, stderr=slave, timeout=60, check=False,
         env={**os.environ, "TERM": "xterm", "PYTHONPATH": os.getcwd()},
     )  # fmt: skip
-    return screen(terminal.finish(), rows, columns), done.returncode
+    return terminal.finish(), done.returncode
 
 
 CHATTY = """
@@ -97,6 +104,82 @@ def test_bars_and_streams_are_left_in_order_by_an_exception():
     assert code == 1
     assert bars(lines) == ["half", "text"]
     assert lines[-1] == "a bad end"
+
+
+PRINTING = """
+import os, sys
+import dagflow
+class Say:
+    def __init__(self):
+        print("say: loading", file=sys.stderr)
+    def __call__(self, x):
+        print("print", x)
+        print("err", x, file=sys.stderr)
+        os.write(1, b"raw %d\\n" % x)
+        sys.stdout.write("in par")
+        sys.stdout.write(f"ts {x}\\n")
+        return os.isatty(1), os.isatty(2)
+graph = dagflow.Graph(dagflow.TaskManager(Say, "process", 3, name="say")) >> dagflow.TaskManager(repr, name="text")
+with dagflow.keep_warm():
+    for bars in BARS:
+        result = graph.run(range(30), BACKEND, show_progress=bars)
+        print("tty", set(result.values))
+"""
+WHOLE = ("print {}", "err {}", "raw {}", "in parts {}")
+
+
+@pytest.mark.parametrize("backend", ["process", "thread"])
+@pytest.mark.parametrize("rows", [40, 12])
+def test_what_workers_write_goes_above_the_bars(backend, rows):
+    script = PRINTING.replace("BACKEND", repr(backend)).replace("BARS", "[True]")
+    lines, code = on_a_terminal(script, rows=rows)
+    assert code == 0, lines
+    said = [line for line in lines if "%|" not in line]
+    loading = said.count("say: loading")
+    assert 1 <= loading <= 3
+    expected = [form.format(x) for form in WHOLE for x in range(30)]
+    assert sorted(said) == sorted([*expected, *["say: loading"] * loading, "tty {'(False, False)'}"])
+    assert bars(lines) == ["say", "text"]
+    assert lines[-1].startswith("tty")
+
+
+MUCH = """
+import dagflow
+def say(x):
+    for n in range(30_000):
+        print("line", n, "." * 60)
+dagflow.Graph(dagflow.TaskManager(say, name="say")).run([1], show_progress=True)
+"""
+
+
+def test_a_worker_that_writes_more_than_a_pipe_holds():
+    text, code = written_by(MUCH, Terminal(40, 160))
+    assert code == 0, text[-2000:]
+    assert re.findall(r"line (\d+) \.{60}\r?\n", text) == [str(n) for n in range(30_000)]
+
+
+def test_without_bars_the_terminal_is_the_workers_own():
+    """Also where the same zygote has forked workers that wrote above bars."""
+    script = PRINTING.replace("BACKEND", "'process'").replace("BARS", "[False, True, False]")
+    lines, code = on_a_terminal(script)
+    assert code == 0, lines
+    own, piped = "tty {'(True, True)'}", "tty {'(False, False)'}"
+    assert [line for line in lines if line.startswith("tty")] == [own, piped, own]
+    assert all(lines.count(form.format(x)) == 3 for form in WHOLE for x in range(30))
+
+
+def test_a_file_in_stdouts_place_is_the_workers_own(tmp_path):
+    script = PRINTING.replace("BACKEND", "'process'").replace("BARS", "[True]")
+    with open(tmp_path / "out", "wb") as out:
+        text, code = written_by(script, Terminal(40, 160), out)
+    shown = screen(text, 40, 160)
+    assert code == 0, shown
+    printed = (tmp_path / "out").read_text().splitlines()
+    assert sorted(printed) == sorted(
+        [*(form.format(x) for form in WHOLE if "err" not in form for x in range(30)), "tty {'(False, False)'}"]
+    )
+    assert len([line for line in shown if line.startswith("err")]) == 30
+    assert bars(shown) == ["say", "text"]
 
 
 OWN_BARS = """

@@ -82,13 +82,13 @@ class Helper:
             return None
         return marshal.loads(data) if data else None  # noqa: S302 - our own process's builtins
 
-    def set_up(self, preload: list[str]) -> None:
+    def set_up(self, preload: list[str], stdout: int = 1, stderr: int = 2) -> None:
         """Give it what its workers are to have of this process as it is now, and have it load modules."""
         now = dict(os.environ)
         gone: dict[str, str | None] = dict.fromkeys(self.environment.keys() - now.keys())
         changed = gone | dict(now.items() - self.environment.items())
         self.environment = now
-        outputs = [_copy(1), _copy(2)]
+        outputs = [_copy(stdout), _copy(stderr)]
         try:
             self.ask(("setup", list(sys.path), list(sys.argv), _directory(), changed, preload), outputs)
         finally:

@@ -95,13 +95,18 @@ class Words:
         self.shown = 0
 
     def show(self) -> None:
-        """Pass on what is new, as far as stderr takes it without blocking."""
+        """Pass on what is new, above bars that stand there, as far as stderr takes it without blocking."""
+        from dagflow.aside import ASIDE
+
+        stream = ASIDE.stream(2)
         poll = select.poll()
         try:
             poll.register(2, select.POLLOUT)
             while poll.poll(0) and (data := os.pread(self.fd, select.PIPE_BUF, self.shown)):
-                self.shown += os.write(2, data)
-        except OSError:
+                if stream is not None:
+                    stream.write(data.decode(errors="replace"))
+                self.shown += os.write(2, data) if stream is None else len(data)
+        except (OSError, ValueError):
             pass  # there is no stderr
 
     def last(self) -> str:

@@ -20,6 +20,7 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from dagflow.backends.local.echo import echoes
 from dagflow.backends.local.helper import CLOSE_SECONDS, Helper
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
 from dagflow.backends.local.pages import Page, Pages, Words
@@ -88,6 +89,7 @@ class Pool:
         self.dying: dict[int, _Worker] = {}  # those of `workers` whose socket is closed
         self.pages = Pages()
         self.segments = Segments()
+        self.echoes = echoes(mailbox)
         self.next_show = 0.0
         self.helper: Helper | None = None
         self._start_zygote(helper)
@@ -105,7 +107,7 @@ class Pool:
             preload.append("dagflow.work.threads")
         preload += self._needed(sealed)
         try:
-            helper.set_up(preload)
+            helper.set_up(preload, *(self.echoes[fd].theirs if fd in self.echoes else fd for fd in (1, 2)))
         except OSError:
             pass  # it has ended already, which is noticed when its socket is read
         self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
@@ -237,6 +239,9 @@ class Pool:
 
     def close(self, *, kill: bool) -> None:
         """End all workers, then the zygote, and wait until they are gone."""
+        spoken = set(self.echoes.values())
+        for echo in spoken:
+            echo.hurry()
         for number in list(self.workers):
             self.stop(number, kill=kill)
         deadline = monotonic() + CLOSE_SECONDS
@@ -252,9 +257,13 @@ class Pool:
                 continue
             for key, mask in self.mailbox.selector.select(min(left, 0.5)):
                 key.data(mask)
+            for echo in spoken:
+                echo.deadline()
         clean = not self.leaving  # nothing of this run will be heard of from the zygote
         for worker in list(self.leaving.values()):
             self._forget(worker)
+        for echo in spoken:
+            echo.close()
         self.segments.close()
         self.mailbox.deadlines.remove(self._next_deadline)
         if self.helper is not None:

@@ -84,16 +84,17 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
 
 
 def _own_streams(words_fd: int) -> None:
-    """Nothing to read from stdin; whole lines to stdout, so that those of several workers do not mix."""
+    """Nothing to read from stdin; whole lines to stdout and stderr, so that those of several workers do not mix."""
     try:
         os.dup2(words_fd, 2)
         faulthandler.enable(words_fd)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        reconfigure: Any = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(line_buffering=True, write_through=False)
+        for stream in (sys.stdout, sys.stderr):
+            reconfigure: Any = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:
+                reconfigure(line_buffering=True, write_through=False)
     except OSError:
         pass
 

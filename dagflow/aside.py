@@ -3,11 +3,13 @@
 Who logs or prints holds on to the stream it was given: loguru's first sink to the ``sys.stderr`` of the moment when
 loguru was imported. Another object in ``sys.stderr`` would not be noticed there. So the streams stay where they are,
 and each gets, for as long as there are bars, a ``write`` of its own that stands before the one of its class.
-Nobody's sink is touched. What worker processes write to the terminal goes past this process, and past this.
+Nobody's sink is touched. What worker processes write to such a terminal comes to this process first, and goes the
+same way (`dagflow.backends.local.echo`).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -26,7 +28,7 @@ class _Door:
     """
 
     def __init__(self, stream: Any, off: Off, lock: Any, drawing: Drawing) -> None:
-        self._stream, self._off, self._lock, self._drawing = stream, off, lock, drawing
+        self.stream, self._off, self._lock, self._drawing = stream, off, lock, drawing
         self._write: Callable[[str], int] = stream.write
         self._begun: dict[int, list[str]] = {}
         self._over = False
@@ -51,14 +53,14 @@ class _Door:
             if whole:
                 with self._off():
                     self._write(whole)
-                    self._stream.flush()
+                    self.stream.flush()
         return len(text)
 
     def close(self) -> None:
         """Leave the stream as it was; what was begun and not ended is written as it is."""
         # Whoever has put something of their own there meanwhile keeps it.
-        if vars(self._stream).get("write") == self.write:
-            del self._stream.write
+        if vars(self.stream).get("write") == self.write:
+            del self.stream.write
         with self._lock:
             self._over = True
             begun = "".join(part for parts in self._begun.values() for part in parts)
@@ -66,7 +68,7 @@ class _Door:
             if begun:
                 with suppress(OSError, ValueError):
                     self._write(begun)
-                    self._stream.flush()
+                    self.stream.flush()
 
 
 class Aside:
@@ -92,6 +94,15 @@ class Aside:
                     with suppress(AttributeError, TypeError, ValueError, OSError):
                         if stream is bars_on or stream.isatty():  # type: ignore[union-attr]
                             self._doors.append(_Door(stream, off, lock, drawing))
+
+    def stream(self, fd: int) -> Any:
+        """The stream that has a door and writes to the terminal that is descriptor ``fd``; None where there is none."""
+        with self._lock:
+            for door in self._doors:
+                with suppress(AttributeError, TypeError, ValueError, OSError):
+                    if door.stream.fileno() == fd and os.isatty(fd):
+                        return door.stream
+        return None
 
     def end(self) -> None:
         """The bars of one run are left to themselves."""
