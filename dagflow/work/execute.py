@@ -267,8 +267,9 @@ class Runner:
         failures: Failures = []
         call, add, tick, now = self.call, out.append, clock.starts.append, monotonic
         mark: Any = self.mark if self.mark is not None else {}
+        shared = self.gives_back
         for position, value in enumerate(values):
-            if self._wanted_back():
+            if shared and self._wanted_back():
                 break
             mark[POSITION] = position
             tick(now())
