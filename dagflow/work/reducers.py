@@ -1,7 +1,8 @@
 """Reducers: how to take apart what cloudpickle cannot, or sends by name though it only exists in ``__main__``.
 
 A worker gets a cache or a thread-local of its own, which begins empty, as a thread's would. Not a lock or an event:
-who uses one counts on its being shared, and is told that it is not.
+who uses one counts on its being shared, and is told that it is not. loguru's ``logger`` is the worker's own, which is
+set up as the driver's is (`dagflow.work.logs`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from dagflow.work.logs import LATER
 from dagflow.work.proof import PROTOCOL
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _MADE_AGAIN = frozenset(("__wrapped__", "cache_parameters", *functools.WRAPPER_A
 
 def dumps(value: Any, apart: Callable[[PickleBuffer], bool] | None = None) -> bytes:
     """What ``cloudpickle.dumps`` gives, of more; ``apart`` says which buffers are not to be in it."""
+    for module in _later.keys() & sys.modules.keys():
+        name, reducer = _later.pop(module)
+        _REDUCERS[getattr(sys.modules[module], name)] = reducer
     with io.BytesIO() as file:
         _Pickler(file, PROTOCOL, buffer_callback=apart).dump(value)
         return file.getvalue()
@@ -81,6 +86,8 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     threading.local: _local,
     WeakKeyDictionary: _weak_keys,
 }
+_later = dict(LATER)
+"""Those that are not in it yet."""
 
 
 class _Pickler(Pickler):

@@ -30,6 +30,7 @@ from dagflow.core.events import ANYWHERE, Running, WorkerLost, WorkerUp
 from dagflow.core.job import Answer
 from dagflow.errors import BackendError, PayloadError
 from dagflow.work.codec import LARGE, dumps
+from dagflow.work.logs import told
 from dagflow.work.outcome import capture
 from dagflow.work.page import ANSWERED, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
 
@@ -90,6 +91,7 @@ class Pool:
         self.pages = Pages()
         self.segments = Segments()
         self.echoes = echoes(mailbox)
+        self.logs = told()
         self.next_show = 0.0
         self.helper: Helper | None = None
         self._start_zygote(helper)
@@ -99,7 +101,10 @@ class Pool:
         helper = self.helper = started or Helper.taken() or Helper()
         # The zygote boots while the programs are sealed here, and imports once what its workers all need.
         sealed = [self._program(node) for node in range(len(self.programs))]
-        preload = ["cloudpickle"] if any(isinstance(p, bytes) and b"cloudpickle" in p for p in sealed) else []
+        parts, modules = self.logs
+        preload = list(modules)
+        if any(isinstance(p, bytes) and b"cloudpickle" in p for p in (*sealed, *parts)):
+            preload.append("cloudpickle")
         modes = {program.mode for program in self.programs}
         if "async" in modes:
             preload += ["asyncio", "dagflow.work.loop"]
@@ -152,7 +157,7 @@ class Pool:
         self.workers[number] = self.starting[number] = worker
         self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, partial(self._ready, worker))
         if isinstance(program, bytes):
-            self._send(worker, pack(0, ("program", number), [program]))
+            self._send(worker, pack(0, ("program", number), [program, *self.logs[0]]))
         else:
             # Its function cannot travel: every task fails with the reason; the process is not needed.
             del self.starting[number]

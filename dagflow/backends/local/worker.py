@@ -59,6 +59,10 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
         return DRIVER_GONE
     _, message, blobs = first
     try:
+        if len(blobs) > 1:
+            from dagflow.work.logs import set_up
+
+            set_up(blobs[1:])
         program: Program = loads(blobs[0])
         host = _host(message[1], program, line, inbox)
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything

@@ -1,0 +1,241 @@
+"""Logs: what the driver has set up of `logging` and of loguru goes along to workers, so their records go where its do.
+
+What writes to stdout, to stderr or to a file goes along. Each worker appends to a file itself; the driver alone sets
+it aside, compresses it and removes old ones, which workers find out by looking for it each time that they write. What
+else records may go to (a socket, a queue, a window) stays in the driver. Of `logging` that is the root logger's
+handlers, and the levels of all loggers: handlers of others are set up by modules, wherever those are imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import FunctionType
+
+from dagflow.work.codec import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_STREAM = "logging.StreamHandler"
+_FILES = {
+    "logging.FileHandler": "logging.FileHandler",
+    "logging.handlers.WatchedFileHandler": "logging.handlers.WatchedFileHandler",
+    "logging.handlers.RotatingFileHandler": "logging.handlers.WatchedFileHandler",
+    "logging.handlers.TimedRotatingFileHandler": "logging.handlers.WatchedFileHandler",
+}
+"""Handlers of files, and what they are in a worker."""
+
+
+def told() -> tuple[list[bytes], list[str]]:
+    """What a worker is to be told, in parts, and the modules that it needs; nothing where nothing was set up."""
+    parts: list[bytes] = []
+    modules: list[str] = []
+    for name, of in (("logging", _of_logging), ("loguru", _of_loguru)):
+        try:
+            found = of(sys.modules[name])
+        except (KeyError, AttributeError):  # it is not loaded, or of a version that keeps these things elsewhere
+            continue
+        if found:
+            parts += found
+            modules.append(name)
+    return parts, [*modules, __name__] if parts else []
+
+
+def set_up(parts: Sequence[bytes]) -> None:
+    """Do in this process as the driver has told."""
+    for part in parts:
+        try:
+            call, *arguments = loads(part)
+            call(*arguments)
+        except Exception:  # noqa: BLE001, S110 - a formatter of the user's may raise; without it the tasks run all the same
+            pass
+
+
+def _part(pickled: Callable[[Any], bytes], *call: Any) -> list[bytes]:
+    try:
+        return [pickled(call)]
+    except Exception:  # noqa: BLE001 - a lock, a connection: it stays in the driver
+        return []
+
+
+def _share(file: Any) -> None:
+    """Have this process, too, write at the end of a file: it knows only of its own lines where that was."""
+    import fcntl
+    import os
+
+    try:
+        number = file.fileno()
+        fcntl.fcntl(number, fcntl.F_SETFL, fcntl.fcntl(number, fcntl.F_GETFL) | os.O_APPEND)
+    except (OSError, ValueError, AttributeError):
+        pass  # it is closed
+
+
+def _named(stream: Any) -> str | None:
+    """Which of this process's own streams it is."""
+    for name in ("stdout", "stderr"):
+        if stream is not None and (stream is getattr(sys, name) or stream is getattr(sys, f"__{name}__")):
+            return name
+    return None
+
+
+# -- logging ------------------------------------------------------------------------------------------------
+
+
+def _of_logging(logging: Any) -> list[bytes]:
+    root = logging.root
+    handlers = [part for handler in list(root.handlers) for part in _of_handler(handler)]
+    if not handlers:
+        return []
+    others = [
+        (name, logger.level, logger.disabled)
+        for name, logger in list(root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and (logger.level or logger.disabled)
+    ]
+    return [*_part(dumps, _set_levels, root.level, root.manager.disable, others), *handlers]
+
+
+def _of_handler(handler: Any) -> list[bytes]:
+    kind = f"{type(handler).__module__}.{type(handler).__qualname__}"
+    stream = getattr(handler, "stream", None)
+    if kind == _STREAM:
+        name = _named(stream)
+        if name is None:
+            return []
+        options = {"stream": name}
+    elif kind in _FILES:
+        if stream is not None:
+            _share(stream)
+        kind = _FILES[kind]
+        options = {"filename": handler.baseFilename, "encoding": handler.encoding, "errors": handler.errors}
+    else:
+        return []
+    return _part(dumps, _add_handler, kind, options, handler.level, handler.formatter, handler.filters)
+
+
+def _set_levels(level: int, disabled: int, others: list[tuple[str, int, bool]]) -> None:
+    import logging
+
+    logging.disable(disabled)
+    logging.root.setLevel(level)
+    for name, its_level, its_end in others:
+        logger = logging.getLogger(name)
+        logger.setLevel(its_level)
+        logger.disabled = its_end
+
+
+def _add_handler(kind: str, options: dict[str, Any], level: int, formatter: Any, filters: list[Any]) -> None:
+    import logging
+
+    module, _, name = kind.rpartition(".")
+    if "stream" in options:
+        options["stream"] = getattr(sys, options["stream"])
+    else:
+        options["delay"] = True
+    handler = getattr(import_module(module), name)(**options)
+    handler.setLevel(level)
+    handler.setFormatter(formatter)
+    for each in filters:
+        handler.addFilter(each)
+    logging.root.addHandler(handler)
+
+
+# -- loguru -------------------------------------------------------------------------------------------------
+
+
+def _of_loguru(loguru: Any) -> list[bytes]:
+    from dagflow.work.reducers import dumps as reduced  # what `dumps` only tries when `pickle` has failed
+
+    core = loguru.logger._core
+    handlers = dict(core.handlers)
+    if core.handlers_count == len(handlers) <= 1 and _settings(core) == _settings(type(core)()):
+        return []  # as it is in each process
+    state = {name: value for name, value in vars(core).items() if name not in ("handlers", "lock", "thread_locals")}
+    own = {name: state.pop(name) for name in ("extra", "patcher")}  # what somebody has put there may not travel
+    parts = _part(reduced, _set_core, {**state, "handlers": {}, "min_level": float("inf")})
+    for name, value in own.items():
+        parts += _part(reduced, _set_core, {name: value})
+    for number, handler in handlers.items():
+        if _travels(handler._sink):
+            parts += _part(reduced, _add_sink, number, handler)
+    return parts
+
+
+def _settings(core: Any) -> tuple[Any, ...]:
+    silenced = [entry for entry in core.activation_list if entry[0] != "dagflow."]  # which is the driver's affair
+    return core.levels, core.extra, core.patcher, core.activation_none, silenced
+
+
+def _travels(sink: Any) -> bool:
+    kind = type(sink).__name__
+    if kind == "StreamSink":
+        return _named(sink._stream) is not None
+    # A method has an object, such as a list of lines, of which a worker would have a copy that nobody looks at.
+    return kind == "FileSink" or isinstance(getattr(sink, "_function", None), FunctionType)
+
+
+def _core() -> Any:
+    return import_module("loguru").logger._core
+
+
+def _set_core(state: dict[str, Any]) -> None:
+    vars(_core()).update(state)
+
+
+def _add_sink(number: int, handler: Any) -> None:
+    core = _core()
+    core.handlers = {**core.handlers, number: handler}
+    core.min_level = min(core.min_level, handler.levelno)
+
+
+def _reduced_core(core: Any) -> Any:
+    return (_core, ()) if core is _core() else NotImplemented
+
+
+def _reduced_stream(sink: Any) -> Any:
+    name = _named(sink._stream)
+    return NotImplemented if name is None else (_on_stream, (type(sink), name))
+
+
+def _on_stream(kind: Callable[..., Any], name: str) -> Any:
+    return kind(getattr(sys, name))
+
+
+def _reduced_file(sink: Any) -> tuple[Any, ...]:
+    path = sink._path
+    if sink._file is not None:
+        path = sink._file_path.replace("{", "{{").replace("}", "}}")
+        _share(sink._file)
+    return _appended, (type(sink), path, {**sink._kwargs, "mode": "a"})
+
+
+def _appended(kind: Callable[..., Any], path: str, options: dict[str, Any]) -> Any:
+    return kind(path, delay=True, watch=True, **options)
+
+
+def _reduced_handler(handler: Any) -> Any:
+    """``enqueue=True`` has a queue, and a thread that belongs to the driver."""
+    if not handler._enqueue:
+        return NotImplemented
+    queueless = dict.fromkeys(("_queue", "_confirmation_event", "_confirmation_lock", "_multiprocessing_context"))
+    return _unqueued, (
+        type(handler),
+        {**handler.__getstate__(), **queueless, "_enqueue": False, "_sink": handler._sink},
+    )
+
+
+def _unqueued(kind: Any, state: dict[str, Any]) -> Any:
+    handler = kind.__new__(kind)
+    handler.__setstate__(state)
+    return handler
+
+
+LATER: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "loguru._logger": ("Core", _reduced_core),
+    "loguru._file_sink": ("FileSink", _reduced_file),
+    "loguru._simple_sinks": ("StreamSink", _reduced_stream),
+    "loguru._handler": ("Handler", _reduced_handler),
+}
+"""By their modules, loguru's classes that `dagflow.work.reducers` takes apart as soon as there are any."""
