@@ -2,8 +2,8 @@
 
 What writes to stdout, to stderr or to a file goes along. Each worker appends to a file itself; the driver alone sets
 it aside, compresses it and removes old ones, which workers find out by looking for it each time that they write. What
-else records may go to (a socket, a queue, a window) stays in the driver. Of `logging` that is the root logger's
-handlers, and the levels of all loggers: handlers of others are set up by modules, wherever those are imported.
+else records may go to (a socket, a queue, a window) stays in the driver. A logger of `logging` that a module has given
+handlers gets them in a worker by that module; others get them from here, once a worker has imported what it needs.
 """
 
 from __future__ import annotations
@@ -44,21 +44,27 @@ def told() -> tuple[list[bytes], list[str]]:
     return parts, [*modules, __name__] if parts else []
 
 
-def set_up(parts: Sequence[bytes]) -> None:
-    """Do in this process as the driver has told."""
-    for part in parts:
-        try:
-            call, *arguments = loads(part)
-            call(*arguments)
-        except Exception:  # noqa: BLE001, S110 - a formatter of the user's may raise; without it the tasks run all the same
-            pass
+def set_up(parts: Sequence[bytes], *, loaded: bool) -> None:
+    """Do here as the driver has told: before the modules of the function are ``loaded``, and once more after that."""
+    _each(parts, lambda call, *arguments: call(loaded, *arguments))
 
 
-def _part(pickled: Callable[[Any], bytes], *call: Any) -> list[bytes]:
+def _pickled(pickler: Callable[[Any], bytes], value: Any) -> list[bytes]:
     try:
-        return [pickled(call)]
+        return [pickler(value)]
     except Exception:  # noqa: BLE001 - a lock, a connection: it stays in the driver
         return []
+
+
+def _each(pieces: Sequence[bytes], made: Callable[..., Any]) -> list[Any]:
+    """What is made of each piece, but of those of which nothing can be made here."""
+    found = []
+    for piece in pieces:
+        try:
+            found.append(made(*loads(piece)))
+        except Exception:  # noqa: BLE001, S112 - a formatter of the user's, a folder that this process may not write to
+            continue
+    return found
 
 
 def _share(file: Any) -> None:
@@ -85,16 +91,17 @@ def _named(stream: Any) -> str | None:
 
 
 def _of_logging(logging: Any) -> list[bytes]:
-    root = logging.root
-    handlers = [part for handler in list(root.handlers) for part in _of_handler(handler)]
-    if not handlers:
+    loggers = [("", logging.root)]
+    loggers += [(n, it) for n, it in list(logging.root.manager.loggerDict.items()) if isinstance(it, logging.Logger)]
+    told = []
+    for name, logger in loggers:
+        handlers = [found for handler in list(logger.handlers) for found in _of_handler(handler)]
+        if handlers:
+            told.append(dumps((_add_handlers, name, logger.propagate, handlers)))
+    if not told:
         return []
-    others = [
-        (name, logger.level, logger.disabled)
-        for name, logger in list(root.manager.loggerDict.items())
-        if isinstance(logger, logging.Logger) and (logger.level or logger.disabled)
-    ]
-    return [*_part(dumps, _set_levels, root.level, root.manager.disable, others), *handlers]
+    levels = [(name, logger.level, logger.disabled) for name, logger in loggers if logger.level or logger.disabled]
+    return [dumps((_set_levels, logging.root.manager.disable, levels)), *told]
 
 
 def _of_handler(handler: Any) -> list[bytes]:
@@ -112,23 +119,33 @@ def _of_handler(handler: Any) -> list[bytes]:
         options = {"filename": handler.baseFilename, "encoding": handler.encoding, "errors": handler.errors}
     else:
         return []
-    return _part(dumps, _add_handler, kind, options, handler.level, handler.formatter, handler.filters)
+    return _pickled(dumps, (kind, options, handler.level, handler.formatter, handler.filters))
 
 
-def _set_levels(level: int, disabled: int, others: list[tuple[str, int, bool]]) -> None:
+def _set_levels(loaded: bool, disabled: int, levels: list[tuple[str, int, bool]]) -> None:
     import logging
 
+    del loaded
     logging.disable(disabled)
-    logging.root.setLevel(level)
-    for name, its_level, its_end in others:
+    for name, level, its_end in levels:
         logger = logging.getLogger(name)
-        logger.setLevel(its_level)
+        logger.setLevel(level)
         logger.disabled = its_end
 
 
-def _add_handler(kind: str, options: dict[str, Any], level: int, formatter: Any, filters: list[Any]) -> None:
+def _add_handlers(loaded: bool, name: str, propagate: bool, handlers: list[bytes]) -> None:
+    """The root logger gets its own first, as in the driver: `basicConfig` in a module does nothing then."""
     import logging
 
+    logger = logging.getLogger(name)
+    if logger.handlers or loaded != bool(name):
+        return
+    logger.propagate = propagate
+    for handler in _each(handlers, _handler):
+        logger.addHandler(handler)
+
+
+def _handler(kind: str, options: dict[str, Any], level: int, formatter: Any, filters: list[Any]) -> Any:
     module, _, name = kind.rpartition(".")
     if "stream" in options:
         options["stream"] = getattr(sys, options["stream"])
@@ -139,7 +156,7 @@ def _add_handler(kind: str, options: dict[str, Any], level: int, formatter: Any,
     handler.setFormatter(formatter)
     for each in filters:
         handler.addFilter(each)
-    logging.root.addHandler(handler)
+    return handler
 
 
 # -- loguru -------------------------------------------------------------------------------------------------
@@ -153,14 +170,10 @@ def _of_loguru(loguru: Any) -> list[bytes]:
     if core.handlers_count == len(handlers) <= 1 and _settings(core) == _settings(type(core)()):
         return []  # as it is in each process
     state = {name: value for name, value in vars(core).items() if name not in ("handlers", "lock", "thread_locals")}
-    own = {name: state.pop(name) for name in ("extra", "patcher")}  # what somebody has put there may not travel
-    parts = _part(reduced, _set_core, {**state, "handlers": {}, "min_level": float("inf")})
-    for name, value in own.items():
-        parts += _part(reduced, _set_core, {name: value})
-    for number, handler in handlers.items():
-        if _travels(handler._sink):
-            parts += _part(reduced, _add_sink, number, handler)
-    return parts
+    own = [{name: state.pop(name)} for name in ("extra", "patcher")]  # what somebody has put there may not travel
+    settings = [found for some in (state, *own) for found in _pickled(reduced, tuple(some.items()))]
+    sinks = [found for it in handlers.items() if _travels(it[1]._sink) for found in _pickled(reduced, it)]
+    return [dumps((_set_core, core.handlers_count, settings, sinks))]
 
 
 def _settings(core: Any) -> tuple[Any, ...]:
@@ -180,14 +193,14 @@ def _core() -> Any:
     return import_module("loguru").logger._core
 
 
-def _set_core(state: dict[str, Any]) -> None:
-    vars(_core()).update(state)
-
-
-def _add_sink(number: int, handler: Any) -> None:
+def _set_core(loaded: bool, count: int, settings: list[bytes], sinks: list[bytes]) -> None:
     core = _core()
-    core.handlers = {**core.handlers, number: handler}
-    core.min_level = min(core.min_level, handler.levelno)
+    if loaded and core.handlers_count == count:
+        return  # no module has changed it
+    for some in _each(settings, lambda *items: dict(items)):
+        vars(core).update(some)
+    core.handlers = dict(_each(sinks, lambda number, handler: (number, handler)))
+    core.min_level = min((handler.levelno for handler in core.handlers.values()), default=float("inf"))
 
 
 def _reduced_core(core: Any) -> Any:

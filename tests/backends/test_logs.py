@@ -48,6 +48,37 @@ def test_the_root_loggers_streams_and_files(tmp_path):
     assert lines_of(tmp_path / "x.log") == ["INFO abc 1", "INFO ab", "INFO driver", "INFO abc 2", "INFO ab"]
 
 
+def test_other_loggers(tmp_path):
+    """What the script has set up; what a module sets up as it is imported is not there twice."""
+    (tmp_path / "chatty.py").write_text(
+        "import logging, sys\n"
+        "log = logging.getLogger('chatty')\n"
+        "log.setLevel('ERROR')\n"
+        "log.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "logging.basicConfig(level='DEBUG', stream=sys.stdout, format='nobody sees this')\n"
+        "def says(x):\n"
+        "    log.info('module %d', x)\n"
+        "    logging.getLogger('script').info('script %d', x)\n"
+        "    logging.getLogger('else').info('else %d', x)\n"
+    )
+    said = script(f"""
+        import logging
+        logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="root %(message)s")
+        log = logging.getLogger("script")
+        log.addHandler(logging.StreamHandler(sys.stdout))
+        log.propagate = False
+        sys.path.insert(0, {str(tmp_path)!r})
+        import chatty
+        chatty.log.setLevel("INFO")
+        results(chatty.says, [1])
+        chatty.says(2)
+    """)
+    assert said == [
+        *("module 1", "root module 1", "script 1", "root else 1", "None"),
+        *("module 2", "root module 2", "script 2", "root else 2"),
+    ]
+
+
 def test_workers_follow_a_file_that_the_driver_sets_aside(tmp_path):
     said = script(f"""
         import logging, logging.handlers
@@ -191,6 +222,20 @@ def test_modules_that_workers_import_log_to_the_same_sinks(tmp_path):
         results(chatty.says, [1])
     """)
     assert said == ["INFO module 1", "1"]
+
+
+def test_sinks_that_a_module_adds_as_it_is_imported_are_there_once(tmp_path):
+    (tmp_path / "chatty.py").write_text(
+        "import sys\nfrom loguru import logger\nlogger.remove()\nlogger.add(sys.stdout, format='own {message}')\n"
+        "def says(x):\n    logger.info('module {}', x)\n"
+    )
+    said = script(f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import chatty
+        logger.add(sys.stdout, format="script {{message}}")
+        results(chatty.says, [1])
+    """)
+    assert said == ["own module 1", "script module 1", "None"]
 
 
 def test_a_logger_that_was_silenced_is_silent_in_workers():

@@ -59,11 +59,7 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
         return DRIVER_GONE
     _, message, blobs = first
     try:
-        if len(blobs) > 1:
-            from dagflow.work.logs import set_up
-
-            set_up(blobs[1:])
-        program: Program = loads(blobs[0])
+        program = _loaded(*blobs)
         host = _host(message[1], program, line, inbox)
     except BaseException as error:  # noqa: BLE001 - importing a user's module may raise anything
         import traceback
@@ -85,6 +81,18 @@ def work(socket_fd: int, page_fd: int, page_at: int, words_fd: int, stderr_fd: i
     host.close()
     _run_exit_functions()
     return 0
+
+
+def _loaded(program: bytes, *logs: bytes) -> Program:
+    """The program; its modules find the logs set up as they are in the driver, where anything is."""
+    if logs:
+        from dagflow.work.logs import set_up
+
+        set_up(logs, loaded=False)
+    found: Program = loads(program)
+    if logs:
+        set_up(logs, loaded=True)
+    return found
 
 
 def _own_streams(words_fd: int) -> None:
