@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -17,9 +18,20 @@ import psutil
 import pytest
 from processes import alive
 from survival_made import Driver, failed, fates, holds
-from survival_work import POISON, Crashes, DiesWhen, Exits, Poisoned, PoisonedAsync, PoisonedBatch, Refuses
+from survival_work import (
+    POISON,
+    Crashes,
+    DiesWhen,
+    Exits,
+    ExitsWhenHeard,
+    Poisoned,
+    PoisonedAsync,
+    PoisonedBatch,
+    Refuses,
+)
 
 from dagflow import BackendError, Graph, Merger, Splitter, TaskManager, WorkerDied
+from dagflow.backends.local.pages import Words
 from dagflow.core.crew import MAX_CRASHES
 from dagflow.testing.witnesses import Gate, Log
 
@@ -386,6 +398,24 @@ def test_workers_that_die_at_their_start_end_the_run(kind, mode):
     for part in ["workers of node 'loader' cannot start", *STARTS[kind]]:
         assert part in str(raised.value)
     assert {o.status for o in raised.value.result.outcomes} <= {"cancelled"}
+
+
+def test_the_reason_is_told_also_if_it_was_passed_on_before(tmp_path, monkeypatch, capfd):
+    """What a worker writes while it starts goes on to stderr every now and then: that may be just before it ends."""
+    heard, show = tmp_path / "heard", Words.show
+    os.mkfifo(heard)
+    monkeypatch.setenv("DAGFLOW_TEST_HEARD", str(heard))
+
+    def show_and_say(words):
+        show(words)
+        if words.shown:
+            with contextlib.suppress(OSError):  # nobody waits for it yet, or no more
+                os.close(os.open(heard, os.O_WRONLY | os.O_NONBLOCK))
+
+    monkeypatch.setattr(Words, "show", show_and_say)
+    with pytest.raises(BackendError, match="the licence has expired"):
+        Graph(TaskManager(ExitsWhenHeard, name="loader")).run(range(10))
+    assert capfd.readouterr().err.count("the licence has expired") == 3
 
 
 @pytest.mark.parametrize("body", ["raise ImportError('no such thing')", "import os; os._exit(4)"])

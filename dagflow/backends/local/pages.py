@@ -109,11 +109,11 @@ class Words:
         except (OSError, ValueError):
             pass  # there is no stderr
 
-    def last(self) -> str:
-        """The end of what was not shown yet."""
+    def last(self, *, again: bool = False) -> str:
+        """The end of what was not shown yet; ``again``: also of what was."""
         try:
             size = os.fstat(self.fd).st_size
-            start = max(self.shown, size - WORDS_MOST)
+            start = max(0 if again else self.shown, size - WORDS_MOST)
             return os.pread(self.fd, WORDS_MOST, start).decode(errors="replace").strip()
         except OSError:
             return ""

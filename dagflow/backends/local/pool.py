@@ -452,7 +452,7 @@ class Pool:
                 self.dying[worker.number] = worker
                 return
             self._leave(worker)
-            words = worker.words.last()
+            words = worker.words.last(again=not worker.up)  # the reason may have been passed on just before
             if not worker.up:
                 worker.words.show()
             output = "\n".join(part for part in (worker.refused, words) if part)
