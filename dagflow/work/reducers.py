@@ -30,9 +30,10 @@ _MADE_AGAIN = frozenset(("__wrapped__", "cache_parameters", *functools.WRAPPER_A
 
 def dumps(value: Any, apart: Callable[[PickleBuffer], bool] | None = None) -> bytes:
     """What ``cloudpickle.dumps`` gives, of more; ``apart`` says which buffers are not to be in it."""
-    for module in _later.keys() & sys.modules.keys():
-        name, reducer = _later.pop(module)
-        _REDUCERS[getattr(sys.modules[module], name)] = reducer
+    for module, (name, reducer) in LATER.items():
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None:
+            _REDUCERS[kind] = reducer
     with io.BytesIO() as file:
         _Pickler(file, PROTOCOL, buffer_callback=apart).dump(value)
         return file.getvalue()
@@ -86,8 +87,6 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     threading.local: _local,
     WeakKeyDictionary: _weak_keys,
 }
-_later = dict(LATER)
-"""Those that are not in it yet."""
 
 
 class _Pickler(Pickler):
