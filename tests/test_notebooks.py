@@ -39,8 +39,7 @@ SAYS = {
     ),
     "3_speed.ipynb": (
         r"read:  thread   x16  \d+\.\d\d s",
-        # Which of the two: reading, but where others keep all processors busy.
-        r"(read|parse \[process x2\]) \(36 done, \d\d% busy, bottleneck\)",
+        r"read \(36 done, \d\d% busy, bottleneck\)",
         r"finished \d+",
         r"squares +[\d,]+ tasks a second",
         r"24 after \d\.\d s",
