@@ -29,19 +29,23 @@ _FILES = {
 """Handlers of files, and what they are in a worker."""
 
 
-def told() -> tuple[list[bytes], list[str]]:
-    """What a worker is to be told, in parts, and the modules that it needs; nothing where nothing was set up."""
+def told() -> tuple[list[bytes], list[str], list[str]]:
+    """What a worker is to be told, in parts, and the modules that it needs; nothing where nothing was set up.
+
+    And what should go along and cannot, with the reason.
+    """
     parts: list[bytes] = []
     modules: list[str] = []
+    left: list[str] = []
     for name, of in (("logging", _of_logging), ("loguru", _of_loguru)):
         try:
-            found = of(sys.modules[name])
+            found = of(sys.modules[name], left)
         except (KeyError, AttributeError):  # it is not loaded, or of a version that keeps these things elsewhere
             continue
         if found:
             parts += found
             modules.append(name)
-    return parts, [*modules, __name__] if parts else []
+    return parts, [*modules, __name__] if parts else [], left
 
 
 def set_up(parts: Sequence[bytes], *, loaded: bool) -> None:
@@ -49,21 +53,22 @@ def set_up(parts: Sequence[bytes], *, loaded: bool) -> None:
     _each(parts, lambda call, *arguments: call(loaded, *arguments))
 
 
-def _pickled(pickler: Callable[[Any], bytes], value: Any) -> list[bytes]:
+def _pickled(pickler: Callable[[Any], bytes], value: Any, what: object, left: list[str]) -> list[bytes]:
     try:
         return [pickler(value)]
-    except Exception:  # noqa: BLE001 - a lock, a connection: it stays in the driver
+    except Exception as error:  # noqa: BLE001 - a user's formatter, filter or extra may raise anything; the run goes on
+        left.append(f"{what} ({type(error).__name__}: {error})")
         return []
 
 
 def _each(pieces: Sequence[bytes], made: Callable[..., Any]) -> list[Any]:
-    """What is made of each piece, but of those of which nothing can be made here."""
+    """What is made of each piece; of one of which nothing can be made here, it is said on stderr why."""
     found = []
     for piece in pieces:
         try:
             found.append(made(*loads(piece)))
-        except Exception:  # noqa: BLE001, S112 - a formatter of the user's, a folder that this process may not write to
-            continue
+        except Exception as error:  # noqa: BLE001 - a user's formatter may raise anything; the tasks run without it
+            sys.stderr.write(f"dagflow: not logging as the driver does here: {type(error).__name__}: {error}\n")
     return found
 
 
@@ -90,21 +95,21 @@ def _named(stream: Any) -> str | None:
 # -- logging ------------------------------------------------------------------------------------------------
 
 
-def _of_logging(logging: Any) -> list[bytes]:
+def _of_logging(logging: Any, left: list[str]) -> list[bytes]:
     loggers = [("", logging.root)]
     loggers += [(n, it) for n, it in list(logging.root.manager.loggerDict.items()) if isinstance(it, logging.Logger)]
-    told = []
+    parts = []
     for name, logger in loggers:
-        handlers = [found for handler in list(logger.handlers) for found in _of_handler(handler)]
+        handlers = [found for handler in list(logger.handlers) for found in _of_handler(handler, left)]
         if handlers:
-            told.append(dumps((_add_handlers, name, logger.propagate, handlers)))
-    if not told:
+            parts.append(dumps((_add_handlers, name, logger.propagate, handlers)))
+    if not parts:
         return []
     levels = [(name, logger.level, logger.disabled) for name, logger in loggers if logger.level or logger.disabled]
-    return [dumps((_set_levels, logging.root.manager.disable, levels)), *told]
+    return [dumps((_set_levels, logging.root.manager.disable, levels)), *parts]
 
 
-def _of_handler(handler: Any) -> list[bytes]:
+def _of_handler(handler: Any, left: list[str]) -> list[bytes]:
     kind = f"{type(handler).__module__}.{type(handler).__qualname__}"
     stream = getattr(handler, "stream", None)
     if kind == _STREAM:
@@ -119,7 +124,7 @@ def _of_handler(handler: Any) -> list[bytes]:
         options = {"filename": handler.baseFilename, "encoding": handler.encoding, "errors": handler.errors}
     else:
         return []
-    return _pickled(dumps, (kind, options, handler.level, handler.formatter, handler.filters))
+    return _pickled(dumps, (kind, options, handler.level, handler.formatter, handler.filters), handler, left)
 
 
 def _set_levels(loaded: bool, disabled: int, levels: list[tuple[str, int, bool]]) -> None:
@@ -162,7 +167,7 @@ def _handler(kind: str, options: dict[str, Any], level: int, formatter: Any, fil
 # -- loguru -------------------------------------------------------------------------------------------------
 
 
-def _of_loguru(loguru: Any) -> list[bytes]:
+def _of_loguru(loguru: Any, left: list[str]) -> list[bytes]:
     from dagflow.work.reducers import dumps as reduced  # what `dumps` only tries when `pickle` has failed
 
     core = loguru.logger._core
@@ -171,8 +176,12 @@ def _of_loguru(loguru: Any) -> list[bytes]:
         return []  # as it is in each process
     state = {name: value for name, value in vars(core).items() if name not in ("handlers", "lock", "thread_locals")}
     own = [{name: state.pop(name)} for name in ("extra", "patcher")]  # what somebody has put there may not travel
-    settings = [found for some in (state, *own) for found in _pickled(reduced, tuple(some.items()))]
-    sinks = [found for it in handlers.items() if _travels(it[1]._sink) for found in _pickled(reduced, it)]
+    settings = [
+        found
+        for some in (state, *own)
+        for found in _pickled(reduced, tuple(some.items()), f"loguru's {', '.join(some)}", left)
+    ]
+    sinks = [found for it in handlers.items() if _travels(it[1]._sink) for found in _pickled(reduced, it, it[1], left)]
     return [dumps((_set_core, core.handlers_count, settings, sinks))]
 
 

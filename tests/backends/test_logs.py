@@ -122,6 +122,7 @@ def test_what_else_there_is_stays_in_the_driver():
         locked = logging.StreamHandler(sys.stdout)
         locked.setFormatter(Locked())
         logging.basicConfig(level="INFO", handlers=[Own(), locked, logging.StreamHandler(io.StringIO())])
+        logger.enable("dagflow")
         logger.remove()
         logger.configure(extra={"lock": threading.Lock()})
         kept = []
@@ -136,9 +137,32 @@ def test_what_else_there_is_stays_in_the_driver():
 
         results(says, [1])
         logging.info("driver")
-        print(len(kept))
+        print([line.split("(TypeError")[0].split("goes ")[1] for line in kept])
     """)
-    assert said == ["([], 0)", "own driver", "driver", "0"]
+    why = ["without <StreamHandler <stdout> (NOTSET)> ", "without loguru's extra "]
+    assert said[-4:] == ["([], 0)", "own driver", "driver", str(why)]
+    assert [line.split("goes ")[1].split("(TypeError")[0] for line in said[:-4]] == why, "Own is one of loguru's sinks"
+
+
+def test_what_cannot_be_set_up_in_a_worker_is_said():
+    said = script("""
+        import logging, os
+
+        class There(logging.Formatter):
+            def __setstate__(self, state):
+                raise RuntimeError("only in the driver")
+
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(There())
+        logging.basicConfig(level="INFO", handlers=[handler])
+        os.dup2(1, 2)
+
+        def says(x):
+            return len(logging.root.handlers)
+
+        results(says, [1])
+    """)
+    assert said == ["dagflow: not logging as the driver does here: RuntimeError: only in the driver", "0"]
 
 
 def test_where_nothing_is_set_up_nothing_is_loaded():

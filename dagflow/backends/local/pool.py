@@ -91,7 +91,11 @@ class Pool:
         self.pages = Pages()
         self.segments = Segments()
         self.echoes = echoes(mailbox)
-        self.logs = told()
+        self.logs, self.log_modules, left = told()
+        for what in left:
+            from loguru import logger
+
+            logger.warning("what functions log in worker processes goes without {}", what)
         self.next_show = 0.0
         self.helper: Helper | None = None
         self._start_zygote(helper)
@@ -101,9 +105,8 @@ class Pool:
         helper = self.helper = started or Helper.taken() or Helper()
         # The zygote boots while the programs are sealed here, and imports once what its workers all need.
         sealed = [self._program(node) for node in range(len(self.programs))]
-        parts, modules = self.logs
-        preload = list(modules)
-        if any(isinstance(p, bytes) and b"cloudpickle" in p for p in (*sealed, *parts)):
+        preload = list(self.log_modules)
+        if any(isinstance(p, bytes) and b"cloudpickle" in p for p in (*sealed, *self.logs)):
             preload.append("cloudpickle")
         modes = {program.mode for program in self.programs}
         if "async" in modes:
@@ -157,7 +160,7 @@ class Pool:
         self.workers[number] = self.starting[number] = worker
         self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, partial(self._ready, worker))
         if isinstance(program, bytes):
-            self._send(worker, pack(0, ("program", number), [program, *self.logs[0]]))
+            self._send(worker, pack(0, ("program", number), [program, *self.logs]))
         else:
             # Its function cannot travel: every task fails with the reason; the process is not needed.
             del self.starting[number]
