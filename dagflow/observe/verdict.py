@@ -180,10 +180,7 @@ def _bookkeeping(case: Case, parts: list[Part], busiest: Part) -> Words:
 def _of_node(case: Case, parts: list[Part], busiest: Part) -> Words:
     """A node that has more to do than the others."""
     share = _share(busiest, case)
-    computed = sum(part.cpu for part in parts if not part.waits)
-    # Where the busiest node has too little to do, and waits at that, others than this run may keep processors busy.
-    idle = share < HALF and busiest.waits and computed < HALF * case.cores * case.span
-    if case.cores and case.machine >= NEARLY_ALL and not idle:
+    if case.cores and case.machine >= NEARLY_ALL and not _waits(case, parts, busiest):
         return _machine(case, parts, busiest)
     here = [part for part in parts if not part.own]
     if here and case.driver >= NEARLY_ALL:
@@ -195,6 +192,16 @@ def _of_node(case: Case, parts: list[Part], busiest: Part) -> Words:
         return Words(first, f"{NOTHING} there were too few tasks at once to keep them busy.")
     first = f"{busiest.name!r} limits the run: {_workers(busiest)} busy {share:.0%} of the time.{_queue(busiest)}"
     return Words(first, _more(case, parts, busiest), busiest)
+
+
+def _waits(case: Case, parts: list[Part], busiest: Part) -> bool:
+    """Whether the busiest node waits for something else than processors, whoever keeps those busy."""
+    if not busiest.waits:
+        return False
+    if _share(busiest, case) >= HALF:
+        return busiest.own  # the time in which it stood in line for a processor is known, and little
+    computed = sum(part.cpu for part in parts if not part.waits)
+    return computed < HALF * case.cores * case.span  # with so little to do, it may be others than this run
 
 
 def _interpreter(case: Case, heaviest: Part) -> Words:

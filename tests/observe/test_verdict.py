@@ -326,11 +326,21 @@ def test_a_busy_machine_is_not_what_few_tasks_that_wait_are_short_of():
     told = [verdict(Case((part("a", 3.0, 16, waits=w),), 10.0, machine=1.0, cores=2)) for w in (True, False, None)]
     assert told[0].startswith("'a' limits the run, though no node was busy for most of the time: 0.3 of its 16 workers")
     assert all("all 2 processors of this machine were in use (100%)" in text for text in told[1:])
-    wide = part("a", 9.0, waits=True)
-    assert "all 2 processors" in verdict(Case((wide,), 10.0, machine=1.0, cores=2)), "it had to wait for a processor"
+    beside = part("a", 9.0, waits=True, own=False)
+    assert "all 2 processors" in verdict(Case((beside,), 10.0, machine=1.0, cores=2)), "it may have waited for one"
     few = part("b", 24.0, 8, cpu=24.0, waits=False)
     text = verdict(Case((part("a", 64.0, 16, waits=True), few), 10.0, machine=1.0, cores=2))
     assert text.startswith("'b' limits the run: all 2 processors"), "another node computes on all of them"
+
+
+def test_a_busy_machine_is_not_what_a_node_that_waits_all_the_time_is_short_of():
+    """Even where another node stands in line for processors that others use."""
+    others = part("a", 10.8, 2, cpu=10.8, waits=False)
+    text = verdict(Case((part("slow", 8.4, waits=True), others), 10.0, machine=1.0, cores=2))
+    assert text.splitlines() == [
+        "'slow' limits the run: its one worker was busy 84% of the time.",
+        "More workers would bring little: the machine limits the run nearly as much.",
+    ]
 
 
 def test_the_next_limit_may_be_anything():
