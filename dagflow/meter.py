@@ -68,9 +68,11 @@ class Meter:
                 load.full += span
             if node.queue and _held_by_rate(node, now):
                 load.throttled += span
-        if any(node.queue and _has_nobody_yet(node) for node in run.nodes):
-            self.starting += span
+        missing = max((_starting(node) for node in run.nodes if node.queue), default=0.0)
+        self.starting += missing * span
+        if missing == 1.0:
             return
+        span -= missing * span
         room = run.sink_room
         if room is not None and (run.unread >= room * SINK_FULL or run.unread_bytes > run.max_bytes // 2):
             self.consumer += span
@@ -105,9 +107,11 @@ def _idle(node: Inbox) -> bool:
     return node.leased < node.slots * node.lanes
 
 
-def _has_nobody_yet(node: Inbox) -> bool:
-    """Whether all its workers are still starting."""
-    return bool(node.workers) and not any(worker.ready for worker in node.workers.values())
+def _starting(node: Inbox) -> float:
+    """The share of its workers that are not ready yet: a second in which half of them are is half a second's work."""
+    if not node.workers:
+        return 0.0
+    return sum(not worker.ready for worker in node.workers.values()) / len(node.workers)
 
 
 def _held_by_rate(node: Inbox, now: float) -> bool:

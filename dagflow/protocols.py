@@ -56,11 +56,11 @@ class NodeSnapshot:
 class Load:
     """Where the time of a run went, in seconds.
 
-    ``starting``: a node had tasks, and its first worker was not ready yet. ``source``: a node was idle and the source
-    gave nothing. ``consumer``: outputs waited for the user until there was no more room for them. ``retries``: all
-    there was to do waited for its next attempt. ``in_flight``: ``max_in_flight`` kept tasks out. ``paused``: by the
-    user. ``ring``: processor seconds that the run's own thread used or lacked, ``driver``: its process. ``cores``:
-    processors to use.
+    ``starting``: a node had tasks, and its workers were not ready yet (half of the time in which half of them were
+    not). ``source``: a node was idle and the source gave nothing. ``consumer``: outputs waited for the user until
+    there was no more room for them. ``retries``: all there was to do waited for its next attempt. ``in_flight``:
+    ``max_in_flight`` kept tasks out. ``paused``: by the user. ``ring``: processor seconds that the run's own thread
+    used or lacked, ``driver``: its process. ``cores``: processors to use.
     """
 
     starting: float = 0.0

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import dagflow as df
 from dagflow import Merger, Splitter, TaskManager
-from dagflow.core.events import PauseAsked
+from dagflow.core.commands import StartWorker
+from dagflow.core.events import PauseAsked, Pulled, TimePassed, WorkerUp
 from dagflow.core.record import replace
 from dagflow.core.scheduler import Scheduler
 from dagflow.meter import Meter, cores
@@ -260,6 +261,32 @@ def test_time_in_which_a_run_was_held_is_measured():
         scheduler.handle([PauseAsked(paused)], now - 0.1)
         meter.sample(now)
     assert meter.load().paused == 5.0
+
+
+class Numbers:
+    """A payload of so many values."""
+
+    size = 0
+
+    def __init__(self, count):
+        self.count = count
+
+    def branch(self, number):
+        return self
+
+
+def test_workers_that_are_late_are_told_from_workers_with_little_to_do():
+    """Of two workers one is up after a second, and the other two seconds later."""
+    scheduler = Scheduler(df.Graph(TaskManager(slow, "process", 2)).check())
+    meter = Meter(scheduler, 100.0)
+    turns = ([Pulled(Numbers(1000), 1000)], [TimePassed()])
+    commands = [command for events in turns for command in scheduler.handle(events, 100.0)]
+    first, second = (command.worker for command in commands if isinstance(command, StartWorker))
+    for now, up in ((101.0, first), (103.0, second)):
+        meter.sample(now)
+        scheduler.handle([WorkerUp(up)], now)
+    meter.sample(110.0)
+    assert meter.load().starting == 1.0 + 2.0 / 2
 
 
 def test_a_pause_changes_nothing_in_the_verdict():
