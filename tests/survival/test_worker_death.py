@@ -268,27 +268,26 @@ def test_death_is_seen_although_a_grandchild_holds_the_socket(tmp_path):
     """What the worker forked or started lives on with copies of its descriptors; the zygote's report does not care."""
 
     def leave_somebody_behind(x):
-        if x == 0 and not mark:
-            mark.add("left")
-            if os.fork() == 0:
+        if x == 0 and not left:
+            forked = os.fork()
+            if forked == 0:
                 os.setsid()
                 time.sleep(60)
                 os._exit(0)
-            subprocess.Popen(["sleep", "60"], close_fds=False, start_new_session=True)
+            started = subprocess.Popen(["sleep", "60"], close_fds=False, start_new_session=True)
+            left.add(f"{forked} {started.pid}")
+            while os.getsid(forked) != forked:  # or it would be killed with the worker
+                os.sched_yield()
             os._exit(1)
         return x
 
-    mark = Log(tmp_path / "mark")
-    before = set(psutil.process_iter())
+    left = Log(tmp_path / "left")
     start = time.monotonic()
     result = Graph(TaskManager(leave_somebody_behind, "process", 2)).run(range(50))
     took = time.monotonic() - start
-    for process in set(psutil.process_iter()) - before:
-        try:
-            if process.name() == "sleep" or "local.zygote" in " ".join(process.cmdline()):
-                process.kill()
-        except psutil.Error:
-            pass
+    [pids] = left.lines()
+    for pid in map(int, pids.split()):
+        os.kill(pid, signal.SIGKILL)  # raises where it had not been there all the time
     assert result.values == list(range(50))
     assert took < 10
 
