@@ -46,7 +46,7 @@ def test_every_block_runs_after_those_before_it_and_prints_what_it_says(tmp_path
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:
     """CI calls what the README tells people to call."""
-    command = ".venv/bin/python -m pytest"
+    command = ".venv/bin/python -m pytest -n auto"
     assert f"    {command}\n" in TEXT
     assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == command
 
