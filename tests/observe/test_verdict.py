@@ -101,8 +101,8 @@ def test_what_it_promises_is_what_comes(backend):
 
 @pytest.mark.parametrize("backend", ABREAST)
 def test_a_slow_node_of_some_width(backend):
-    wide = TaskManager(slow, execution_mode="thread", worker_limit=3, name="wide")
-    first, then = lines((TaskManager(fast) >> wide >> TaskManager(fast, name="out")).run(range(150), backend))
+    wide = TaskManager(lambda x: time.sleep(0.05), execution_mode="thread", worker_limit=3, name="wide")
+    first, then = lines((TaskManager(fast) >> wide >> TaskManager(fast, name="out")).run(range(60), backend))
     assert re.match(r"'wide' limits the run: its 3 threads were busy (100|[6-9]\d)% of the time\.", first)
     assert (
         re.match(r"With \d+ workers instead of 3 it would be about (\d\.\d) times as fast", then) and gain(then) > 1.2

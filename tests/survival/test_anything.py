@@ -425,18 +425,23 @@ def test_a_killed_worker_takes_its_nested_run_with_it(tmp_path):
     pids = Log(tmp_path / "pids")
 
     def outer(x):
+        worker = os.getpid()
+
         def inner(y):
             pids.add(os.getpid())
+            if len(pids.lines()) > 1:  # both are there
+                os.kill(worker, signal.SIGKILL)
             time.sleep(600)
 
         Graph(TaskManager(inner, "process", 2)).run(range(2))
 
-    result = Graph(TaskManager(outer, "process", 1, timeout=2.0, max_retries=0)).run([0])
+    result = Graph(TaskManager(outer, "process", 1, max_retries=0)).run([0])
     holds(result)
     assert failed(result) == [0]
+    assert isinstance(result.outcomes[0].error, WorkerDied)
     started = [int(line) for line in pids.lines()]
-    assert started
-    until = time.monotonic() + 5
+    assert len(started) > 1
+    until = time.monotonic() + 20
     while any(map(alive, started)):
         assert time.monotonic() < until
 
