@@ -48,8 +48,8 @@ SAYS = {
     "4_resume_and_trace.ipynb": (
         r"ended by signal 9",
         r"the last run was interrupted",
-        r"([89]|[12]\d) files have ended, \d+ have not",
-        r"36 files, ([89]|[12]\d) of them as they had ended before",
+        r"([89]|1\d) files have ended, \d\d have not",
+        r"36 files, ([89]|1\d) of them as they had ended before",
         r"\['interrupted', 'finished', 'finished'\]",
         r"is of another graph: node 'functions': the code of its function has changed",
         r"redone: node 'functions'",

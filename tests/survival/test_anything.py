@@ -441,7 +441,7 @@ def test_a_killed_worker_takes_its_nested_run_with_it(tmp_path):
     assert isinstance(result.outcomes[0].error, WorkerDied)
     started = [int(line) for line in pids.lines()]
     assert len(started) > 1
-    until = time.monotonic() + 20
+    until = time.monotonic() + 5
     while any(map(alive, started)):
         assert time.monotonic() < until
 
