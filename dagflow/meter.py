@@ -70,9 +70,7 @@ class Meter:
                 load.throttled += span
         missing = max((_starting(node) for node in run.nodes if node.queue), default=0.0)
         self.starting += missing * span
-        if missing == 1.0:
-            return
-        span -= missing * span
+        span -= missing * span  # which leaves nothing to count where all of them are missing
         room = run.sink_room
         if room is not None and (run.unread >= room * SINK_FULL or run.unread_bytes > run.max_bytes // 2):
             self.consumer += span

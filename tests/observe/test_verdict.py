@@ -20,6 +20,7 @@ from dagflow.core.scheduler import Scheduler
 from dagflow.meter import Meter, cores
 from dagflow.observe.case import Case, Part, case_of, case_of_traces
 from dagflow.observe.verdict import busy, verdict
+from dagflow.work.values import Values
 
 BACKENDS = ("serial", "thread", "process")
 ABREAST = ("thread", "process")
@@ -263,23 +264,11 @@ def test_time_in_which_a_run_was_held_is_measured():
     assert meter.load().paused == 5.0
 
 
-class Numbers:
-    """A payload of so many values."""
-
-    size = 0
-
-    def __init__(self, count):
-        self.count = count
-
-    def branch(self, number):
-        return self
-
-
 def test_workers_that_are_late_are_told_from_workers_with_little_to_do():
     """Of two workers one is up after a second, and the other two seconds later."""
     scheduler = Scheduler(df.Graph(TaskManager(slow, "process", 2)).check())
     meter = Meter(scheduler, 100.0)
-    turns = ([Pulled(Numbers(1000), 1000)], [TimePassed()])
+    turns = ([Pulled(Values(range(1000)), 1000)], [TimePassed()])
     commands = [command for events in turns for command in scheduler.handle(events, 100.0)]
     first, second = (command.worker for command in commands if isinstance(command, StartWorker))
     for now, up in ((101.0, first), (103.0, second)):
