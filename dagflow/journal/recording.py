@@ -367,22 +367,12 @@ class Recorder:
     # -- the rest -------------------------------------------------------------------------------------
 
     def _ended(self, fact: do.TasksEnded) -> None:
-        if fact.status != "duplicate":
+        """Duplicates. Those that the journal has told of are used up when the answer that told of them is settled."""
+        if fact.status != "duplicate" or fact.again:
             return
         self.dropping.used(fact.inputs)
-        node = self.nodes[fact.node]
         for block, segs, low, high in _by_block(self.places.locate(fact.segments)):
-            if self._knows(block, node, segs):
-                continue
-            self._add(block, (END, node, segs, [], {"u": list(range(high - low))}))
-
-    def _knows(self, block: int, node: int, segs: list[Seg]) -> bool:
-        shape, prefix, *rest = segs[0]
-        if not self.book.block(block).old:
-            return False
-        first = rest[0] if len(rest) == 2 else rest[0][0]
-        ends = self.book.block(block).index().ends.get((node, shape, prefix))
-        return ends is not None and any(True for _ in ends.meeting(first, first + 1))
+            self._add(block, (END, self.nodes[fact.node], segs, [], {"u": list(range(high - low))}))
 
     def _leased(self, fact: do.Leased) -> None:
         if fact.node in self.here:

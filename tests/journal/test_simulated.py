@@ -171,6 +171,32 @@ def test_each_member_is_in_one_window_whatever_dies(kind, size, monkeypatch):
         assert sorted(map(repr, again.values)) == sorted(map(repr, result.values))
 
 
+# -- duplicates ---------------------------------------------------------------------------------------------
+
+
+def twice_and_another(value):
+    return [(value, 0), (value, 0), (value, 1)]
+
+
+@pytest.mark.parametrize("mode", ["serial", "thread", "process"])
+@pytest.mark.parametrize("size", ["large", "small"])
+def test_a_known_duplicate_leaves_its_siblings_what_they_need(mode, size, monkeypatch):
+    """It lies with them in one payload, which is let go of when all of them have ended, however often a driver dies."""
+    if size == "small":
+        small_blocks(monkeypatch)
+    graph = df.Graph(
+        df.Splitter(twice_and_another, name="s")
+        >> df.TaskManager(same, mode, deduplicate=True, name="d")
+        >> task(same, "z")
+    )
+    for seed in range(40):
+        chance = random.Random(seed)
+        tasks = list(range(2 + chance.randrange(6)))
+        result = with_deaths(graph, tasks, MemoryJournal(), chance, 1 + chance.randrange(4))
+        assert sorted(result.values) == [(n, child) for n in tasks for child in range(2)], f"seed {seed}"
+        assert result.counts["d"].duplicates == len(tasks)
+
+
 def test_random_graphs_hold_every_kind_of_node_that_matters_here():
     """Or else the tests above would show little."""
     kinds = {type(node).__name__ for seed in range(100) for node in made(seed)[0].nodes}
