@@ -25,6 +25,7 @@ class Fold:
     """
 
     __slots__ = (
+        "__weakref__",
         "asked",
         "attempts",
         "closing",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagflow.core.envelope import Lease, Piece
+    from dagflow.core.merging import Fold
     from dagflow.graph.plan import NodePlan, Plan
     from dagflow.journal.book import Book
 
@@ -52,7 +53,7 @@ class Dropping:
         self._targets = [[len(port.targets) for port in node.ports] for node in plan.nodes]
         self._payloads: dict[int, Uses] = {}
         self._watch: dict[int, weakref.ref[Any]] = {}
-        self._debts: dict[int, list[tuple[Uses, int]]] = {}
+        self._debts: weakref.WeakKeyDictionary[Fold, list[tuple[Uses, int]]] = weakref.WeakKeyDictionary()
         self._over: deque[tuple[int, int]] = deque()
         self._bytes = 0
         self.released: set[int] = set()
@@ -110,9 +111,9 @@ class Dropping:
             if envelope.payload is not None:
                 self.used([(envelope.payload, envelope.low + at, envelope.low + at + 1)])
 
-    def folded(self, fold: Any, pieces: Iterable[Piece]) -> None:
+    def folded(self, fold: Fold, pieces: Iterable[Piece]) -> None:
         """Values were combined into a fold that has not ended: they are needed until it has."""
-        debts = self._debts.setdefault(id(fold), [])
+        debts = self._debts.setdefault(fold, [])
         for payload, low, high in pieces:
             uses = self._payloads.get(id(payload))
             if uses is not None:
@@ -120,9 +121,9 @@ class Dropping:
                 uses.debts += high - low
                 debts.append((uses, high - low))
 
-    def fold_ended(self, fold: Any, *, well: bool) -> None:
+    def fold_ended(self, fold: Fold, *, well: bool) -> None:
         """A fold has ended."""
-        for uses, count in self._debts.pop(id(fold), ()):
+        for uses, count in self._debts.pop(fold, ()):
             if well:
                 uses.debts -= count
                 if not uses.left and not uses.debts:

@@ -100,21 +100,22 @@ class Recorder:
             done = [p for p in done if p not in (answer.states or {})]
         if answer.dropped:
             done = sorted({*done, *answer.dropped})
+        unkept: set[int] = set()
         if lease.worker != JOURNAL:
             if done or answer.outputs:
                 self.worked.add(fact.node)
-                if plan.kind == "split":
-                    self._split(fact, done)
-                else:
-                    self._end(fact, done)
+                unkept = self._split(fact, done) if plan.kind == "split" else self._end(fact, done)
             if merge:
                 self._windows_ended(fact.node, lease, done)
+        if unkept:  # they are done again when the run is resumed, and need what they were given
+            done = [p for p in done if p not in unkept]
         if merge:
             self._members_used(lease, answer, done)
         else:
             self.dropping.used_by(lease, done)
 
-    def _end(self, fact: do.Settled, done: Sequence[int]) -> None:
+    def _end(self, fact: do.Settled, done: Sequence[int]) -> set[int]:
+        """Ends on record; gives the positions of those whose values cannot be."""
         lease, answer, node = fact.lease, fact.answer, fact.node
         outs, bad = self._sealed(node, answer.outputs, lease.count if len(done) == lease.count else None, done)
         if bad:
@@ -142,6 +143,7 @@ class Recorder:
                     here = None if last - first == high - low else [p - low for p in positions[first:last]]
                     given.append((produced.port, first, last - first, data, here))
             self._add(block, (END, number, segs, given, _odd_part(odd, low, high)))
+        return bad
 
     def _data(self, node: int, produced: Produced, data: Any, *, shared: bool) -> Any:
         if data is None:
@@ -191,7 +193,8 @@ class Recorder:
 
     # -- splits ---------------------------------------------------------------------------------------
 
-    def _split(self, fact: do.Settled, done: Sequence[int]) -> None:
+    def _split(self, fact: do.Settled, done: Sequence[int]) -> set[int]:
+        """Children on record; gives the positions of tasks that have some which cannot be."""
         lease, answer, node = fact.lease, fact.answer, fact.node
         parents = {p for produced in answer.outputs for p, _, _ in produced.children or ()}
         involved = sorted(parents.union(done))
@@ -228,6 +231,7 @@ class Recorder:
             if gone & set(range(low, high)) and not outs and not here:
                 continue
             self._add(block, (SPLIT, self.nodes[node], segs, outs, here, odd or None))
+        return lame
 
     def _lame(self, node: int, spots: list[Spot], involved: list[int]) -> set[int]:
         """Tasks of which something could not be kept before."""
