@@ -133,13 +133,15 @@ class Recalled:
     """The answer to a `Recall`: ``answer`` as a worker would have given it; tasks not known are ``returned`` in it.
 
     ``duplicates``: positions that were dropped as such. ``tries``: of returned positions, what came before.
-    ``retried``: attempts after the first that the known ones took.
+    ``retried``: attempts after the first that the known ones took. ``unmerged``: of known windows that have not been
+    merged well, or whose merge cannot be recalled: the positions of their members, by the window's number.
     """
 
     answer: Answer
     duplicates: list[int] = field(default_factory=list)
     tries: dict[int, Tries] = field(default_factory=dict)
     retried: int = 0
+    unmerged: dict[int, list[int]] = field(default_factory=dict)
 
 
 @record

@@ -86,7 +86,8 @@ class MergeState:
     """What one Merger of windows or of the run holds, and how many members it holds in all.
 
     ``ids``: who is in the open window, where a journal wants to know. ``merged``: a journal knows the merge of the
-    whole run, so members are kept as they are until it is clear whether that merge still holds.
+    whole run, so members are kept as they are until it is clear whether that merge still holds. ``unmerged``: members
+    of windows that a journal knows, by their number, where it does not know what the merge of them gave.
     """
 
     def __init__(self, plan: MergePlan) -> None:
@@ -102,6 +103,7 @@ class MergeState:
         self.folding = 0
         self.ids: list[Segment] = []
         self.merged = False
+        self.unmerged: dict[int, list[Piece]] = {}
 
     def room(self) -> int | None:
         """How many more members the open window takes (None: no bound)."""

@@ -10,6 +10,7 @@ A task that was running when the driver itself died may have killed it: it runs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from dagflow.core import commands as do
@@ -77,14 +78,17 @@ class Recalling(Answers):
         self.again = True
         try:
             if lease.envelopes[0].kind == "member":
-                self._members_recalled(node, lease, answer)
+                self._members_recalled(node, lease, event)
             else:
                 self._ended_again(node, lease, event)
         finally:
             self.again = False
-        self._settle(node, lease, answer, answer.ended or ())
+        ended: Sequence[int] = answer.ended or ()
+        self._settle(node, lease, answer, ended)
         if self.recording:
-            self._out.append(do.Settled(node.index, lease, answer, answer.ended or ()))
+            waiting = {p for positions in event.unmerged.values() for p in positions}
+            well = [p for p in ended if p not in waiting] if waiting else ended
+            self._out.append(do.Settled(node.index, lease, answer, well))
         self._unknown(node, lease, answer.returned, event.tries)
         if answer.last:
             self._release(lease)
@@ -131,18 +135,33 @@ class Recalling(Answers):
             self._step(node, fold)
         return final
 
-    def _members_recalled(self, node: Inbox, lease: Lease, answer: ev.Answer) -> None:
-        """Members of windows that are known to have been merged: they count there, and are not held again."""
-        for space, indices in take(lease.segments, answer.ended or []):
+    def _members_recalled(self, node: Inbox, lease: Lease, event: ev.Recalled) -> None:
+        """Members of known windows: they count there, and wait only for a merge that has to be done again."""
+        assert node.merge is not None
+        for number, positions in event.unmerged.items():
+            pieces = node.merge.unmerged.setdefault(number, [])
+            for position in positions:
+                envelope, at = lease.find(position)
+                pieces.append(envelope.piece(at))
+        for space, indices in take(lease.segments, event.answer.ended or []):
             self._end(self.lineages.account(space, node.index), indices)
 
     def _window_filled(self, event: ev.WindowFilled) -> None:
-        """All members of a known window have come: it is merged again, that is, its end is recalled."""
+        """All members of a known window have come: its end is recalled, or else it is merged again."""
         node = self.nodes[event.node]
+        assert node.merge is not None
         index = (event.node << 40) | event.number
         self.aggregates[index] = event.roots
         segments: list[Segment] = [(self.lineages.aggregate, (index,))]
-        self._queue_merge(node, Envelope("merge", segments, 1, groups=[Group([], known=event.members)]))
+        pieces = node.merge.unmerged.pop(event.number, [])
+        if pieces and node.merge.plan.fold:
+            fold = Fold(segments)
+            for piece in pieces:
+                fold.add(piece)
+            self._close_fold(node, fold, segments, ())
+            return
+        group = Group(pieces) if pieces else Group([], known=event.members)
+        self._queue_merge(node, Envelope("merge", segments, 1, groups=[group]))
 
     # -- what is not known ----------------------------------------------------------------------------
 

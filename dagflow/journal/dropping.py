@@ -1,8 +1,9 @@
 """Dropping: values between nodes are kept until what was made of them is recorded, and then let go.
 
 Each kept payload has a count of uses ahead: its values times the nodes that they go to. A use is over when the
-task has ended well (for a fold: when the fold has). One that failed does not count as over, nor do the members of
-a merge in which something failed: they are what a dead letter needs when it is driven again.
+task has ended well, and what it gave is on record (for a fold: when the fold has). One that failed does not count
+as over, nor do the members of a merge in which something failed: they are what a dead letter needs when it is driven
+again.
 
 What is not needed any more is dropped a little later, when more than `BUDGET` bytes of it have gathered: until
 then a changed node finds its inputs, and need not have them made again.
@@ -60,7 +61,10 @@ class Dropping:
         """Blobs whose values have all been used."""
 
     def keeps(self, node: int, port: int) -> bool:
-        """Whether what leaves a node by a port stays for good: it is a result, or merged over the whole run."""
+        """Whether what leaves a node by a port stays for good: it is a result, merged over the whole run, or a window.
+
+        A window cannot be made again when a node after it has changed: its members were those that came just then.
+        """
         return self._keeps[node][port]
 
     def into_window(self, node: int, port: int) -> bool:
@@ -158,7 +162,7 @@ def _into_window(plan: Plan, node: NodePlan, port: int) -> bool:
 
 def _keeps(plan: Plan, node: NodePlan, port: int) -> bool:
     there = node.ports[port]
-    if there.exit:
+    if there.exit or (node.merge is not None and node.merge.closing == "window"):
         return True
     for target in there.targets:
         merge = plan.nodes[target].merge

@@ -178,6 +178,10 @@ class Places:
     def _aggregate(self, index: int) -> tuple[str, int]:
         return self.plan.nodes[index >> AGGREGATE_BITS].name, index & ((1 << AGGREGATE_BITS) - 1)
 
+    def aggregate(self, merger: str, number: int) -> tuple[int, int]:
+        """The block and the shape of an aggregate."""
+        return self.aggregate_block(merger, number), self._shape(merger, ())
+
     def aggregate_block(self, merger: str, number: int) -> int:
         """The block of an aggregate."""
         if merger not in self.mergers:

@@ -360,9 +360,18 @@ class Recaller:
                         at = spot.low + low + first - spot.numbers[low]
                         positions = list(range(at, at + last - first))
                         found.update(positions)
+                        if not self._has_merged(asked.node, entry[2]):
+                            answering.event.unmerged.setdefault(entry[2], []).extend(positions)
                         self._arrived(asked, entry, positions)
             for at in range(spot.low, spot.high):
                 (answer.ended if at in found else answer.returned).append(at)
+
+    def _has_merged(self, node: int, window: int) -> bool:
+        """Whether it is known what the merge of a window gave."""
+        block, shape = self.places.aggregate(self.plan.nodes[node].name, window)
+        index = self._index(block)
+        ends = index.ends.get((self.nodes[node], shape, ())) if index is not None else None
+        return ends is not None and any(True for _ in ends.meeting(window, window + 1))
 
     def _arrived(self, asked: do.Recall, entry: Any, positions: list[int]) -> None:
         """Members of a known window have come; when all have, it is merged again."""

@@ -529,6 +529,36 @@ class TestWindows:
         play.tell(recalled(play.ask("w"), fails={0: 1}))
         assert (play.counts("w"), play.finish) == ({"received": 2, "failed": 2}, "done")
 
+    def test_a_known_window_that_has_to_be_merged_again_has_its_members(self):
+        play = Again(Graph(merge("w", size=2)), fired={"w": 2}, recording=True)
+        play.give("p", "q", "r", "s")
+        ask = play.ask("w")
+        root = play.core.lineages.root
+        event = recalled(ask, ended=[0, 1, 2, 3])
+        event.unmerged = {0: [0, 2]}
+        filled = ev.WindowFilled(0, 0, 2, [(root, [0, 2])]), ev.WindowFilled(0, 1, 2, [(root, [1, 3])])
+        play.tell(event, *filled)
+        (settled,) = kinds(play.out, do.Settled)
+        assert settled.ended == [1, 3], "the others are needed until they have been merged"
+        play.tell(recalled(play.ask("w"), {1: "qs"}))
+        assert inputs(play.job("w")) == [["p", "r"]]
+        play.tell(done(play.job("w"), "pr"))
+        play.end()
+        assert (play.outputs, play.finish) == (["qs", "pr"], "done")
+        assert play.counts("w") == {"received": 4, "succeeded": 4}
+
+    def test_a_known_window_that_has_to_be_folded_again_has_its_members(self):
+        play = Again(Graph(fold("w", size=2)), fired={"w": 1})
+        play.play("p", "q")
+        event = recalled(play.ask("w"), ended=[0, 1])
+        event.unmerged = {0: [0, 1]}
+        play.tell(event, ev.WindowFilled(0, 0, 2, [(play.core.lineages.root, [0, 1])]))
+        play.forgotten("w")
+        assert inputs(play.job("w")) == [["p", "q"]]
+        play.tell(done(play.job("w"), "pq"))
+        assert (play.outputs, play.finish, play.node("w").merge.folding) == (["pq"], "done", 0)
+        assert play.counts("w") == {"received": 2, "succeeded": 2}
+
     def test_new_windows_have_numbers_after_those_that_are_known(self):
         play = Again(Graph(merge("w", size=1)), fired={"w": 7})
         play.give("p")

@@ -773,5 +773,29 @@ def test_a_graph_of_another_shape_gives_what_it_gives_without_a_journal(what, ke
     assert graph(before).run(range(12), "serial", journal=where).reused == 12
 
 
+@pytest.mark.parametrize("fold", [None, (lambda total, n: total + n, 0)], ids=["list", "fold"])
+@pytest.mark.parametrize("size", ["large", "small"])
+@pytest.mark.parametrize("changed", ["a", "w", "b", "c"])
+def test_what_follows_a_window_has_its_value(changed, size, fold, monkeypatch):
+    """A window cannot be made again of its members once they are gone, so what was made of it stays."""
+    if size == "small":
+        small_blocks(monkeypatch, inline=0)
+
+    def graph(factors):
+        def times(name):
+            factor = factors.get(name, 1)
+            return lambda n: (sum(n) if isinstance(n, list) else n) * factor
+
+        a, b, c = (df.TaskManager(times(name), name=name) for name in "abc")
+        return df.Graph(a >> df.Merger(times("w"), size=2, fold=fold, name="w") >> b >> c)
+
+    memory = MemoryJournal()
+    graph({}).run(range(9), "serial", journal=memory)
+    after = graph({changed: 3})
+    result = after.run(range(9), "serial", journal=memory, resume="compatible")
+    assert result.values == after.run(range(9), "serial").values == [3, 15, 27, 39, 24]
+    assert after.run(range(9), "serial", journal=memory).reused == 9
+
+
 def told(result):
     return [(o.task, o.status, o.values, repr(o.error)) for o in result.outcomes]
