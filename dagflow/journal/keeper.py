@@ -92,8 +92,9 @@ class Keeper:
             Retry(book, plan, self.nodes).forget(book.all_blocks())
             told = ", ".join(f"{count} at {name!r}" for name, count in sorted(dead.items()))
             self.words.append(f"dead letters driven again: {told}")
-        self._recalling = book.known > 0
         self._before = self._above_run_mergers()
+        self._merged = {node for node in self._before if self._has_merged(node)}
+        self._recalling = book.known > 0 or bool(self._merged)  # a run of no tasks is merged, too
         for run in book.runs:
             if run["state"] == "running":
                 run["state"] = "interrupted"
@@ -105,9 +106,7 @@ class Keeper:
             for node in plan.nodes:
                 if node.merge is not None and node.merge.closing == "window":
                     remembered.fired[node.index] = book.windows.get(node.name, 0)
-                elif node.merge is not None and node.merge.closing == "run" and self._has_merged(node.index):
-                    remembered.merged.add(node.index)
-        self._merged = remembered.merged
+            remembered.merged = self._merged
         self._opened = True
         book.commit()
         return remembered

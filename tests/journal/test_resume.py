@@ -318,6 +318,22 @@ def test_values_that_cannot_be_kept_are_made_again(where, log):
     assert sorted(log.since(count)) == ["lock 1", "lock 3", "lock 5"]
 
 
+def test_the_merge_of_a_run_of_no_tasks_is_given_again(where, log):
+    """It is made anew only when there is something to merge."""
+
+    def total(members):
+        log(f"{members}")
+        return sum(members)
+
+    graph = df.TaskManager(abs, name="a") >> df.Merger(total, of="run", name="m")
+    for _ in range(2):
+        assert graph.run([], "serial", journal=where).values == [0]
+    assert log.lines() == ["[]"]
+    for _ in range(2):
+        assert graph.run([-3], "serial", journal=where).values == [3]
+    assert log.lines() == ["[]", "[3]"]
+
+
 def test_a_source_task_that_cannot_be_kept_ends_the_source(where):
     """As if the source had raised: all that it had given before has ended."""
     graph = df.Graph(df.TaskManager(lambda task: type(task).__name__, name="type"))
