@@ -214,7 +214,8 @@ class _Reader:
             if known is not None:
                 self.found[f"{label} {name!r}"] = known
             elif isinstance(value, (tuple, frozenset)):
-                self._values(f"{label} {name!r}, part", enumerate(value))
+                parts = value if isinstance(value, tuple) else sorted(value, key=_order)
+                self._values(f"{label} {name!r}, part", enumerate(parts))
             elif _is_code(value) or isinstance(value, functools.partial):
                 self.read(f"{label} {name!r}", value)
 
@@ -233,6 +234,11 @@ def _wrapped(part: Any) -> Any:
 
 def _is_code(value: Any) -> bool:
     return inspect.isroutine(value) or inspect.isclass(value) or hasattr(value, "__wrapped__")
+
+
+def _order(part: Any) -> str:
+    """What the parts of a frozenset are sorted by: their own order is that of addresses, another in each process."""
+    return _value(part) or f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', _kind(part))}"
 
 
 def _value(value: Any) -> str | None:

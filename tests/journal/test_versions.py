@@ -546,6 +546,7 @@ def make(by):
 graph = (
     df.TaskManager(helper, name="helper", deduplicate=lambda w: (w, NESTED[2]))
     >> df.TaskManager(make(frozenset(("e", "f", "g"))), name="closure")
+    >> df.TaskManager(make(frozenset((helper, make, Check, Colour, Path, print, ValueError))), name="set of code")
     >> df.TaskManager(Check(frozenset((("h", 1), ("i", 2)))), name="object")
     >> df.TaskManager(Check(()).plain, name="method")
     >> df.TaskManager(functools.partial(max, key=str), name="partial")
