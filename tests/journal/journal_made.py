@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import random
-import sys
+from importlib import import_module
 from pathlib import Path
 
+import dagflow.journal
 from dagflow.core import commands as do
 from dagflow.journal.book import Book
 from dagflow.journal.entries import END, FAIL, SPLIT
@@ -17,11 +19,14 @@ from dagflow.testing.simulate import Simulation
 MODES = ("serial", "thread", "process", "async")
 
 
+SIZED = [import_module(f"dagflow.journal.{found.name}") for found in pkgutil.iter_modules(dagflow.journal.__path__)]
+SIZED.append(import_module("dagflow.reading"))
+"""All that may name a size: imported now, as what is first imported while sizes are small would keep them for good."""
+
+
 def small_blocks(monkeypatch, bits=2, budget=0, inline=20):
     """Blocks of a few source tasks, tidied as soon as they are ripe; nothing is kept longer than it must."""
-    for name, module in list(sys.modules.items()):
-        if not name.startswith(("dagflow.journal", "dagflow.reading")):
-            continue
+    for module in SIZED:
         for attribute, value in {
             "BLOCK_BITS": bits, "BLOCK": 1 << bits, "ALL": (1 << (1 << bits)) - 1, "BUDGET": budget, "INLINE_BYTES": inline,
         }.items():  # fmt: skip
