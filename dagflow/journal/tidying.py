@@ -46,7 +46,7 @@ class Tidier:
                 f"the journal {self.book.where} is damaged: which tasks were merged in which window cannot be read; "
                 f"restore it from a copy, or delete it to start anew"
             )
-        broken: set[int] = set()
+        broken = False
         wrong = 0
         for at, (version, entries) in enumerate(block.rows):
             found = []
@@ -54,7 +54,7 @@ class Tidier:
                 if entry[0] in (END, SPLIT) and entry[3]:
                     entry, whole = self._check_values(entry)
                     if not whole:
-                        broken.add(id(entry))
+                        broken = True
                         if block.number >= 0:
                             wrong |= roots_of(entry[2], block.first)
                 found.append(entry)
