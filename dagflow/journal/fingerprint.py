@@ -237,8 +237,11 @@ def _is_code(value: Any) -> bool:
 
 
 def _order(part: Any) -> str:
-    """What the parts of a frozenset are sorted by: their own order is that of addresses, another in each process."""
-    return _value(part) or f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', _kind(part))}"
+    """What the parts of a frozenset are sorted by: their own order is that of addresses, another in each process.
+
+    Not by their module, which has another name where it is a script.
+    """
+    return _value(part) or str(getattr(part, "__qualname__", _kind(part)))
 
 
 def _value(value: Any) -> str | None:
