@@ -151,11 +151,13 @@ def slice_segments(segments: Sequence[Segment], low: int, high: int) -> list[Seg
 
 def take(segments: Sequence[Segment], positions: Sequence[int]) -> list[Segment]:
     """The tasks at ``positions`` (rising) of the segments."""
+    if not len(positions):
+        return []
     if len(segments) == 1:
         space, indices = segments[0]
         if isinstance(indices, range) and indices.step == 1:
             first = indices.start
-            if positions and positions[-1] - positions[0] == len(positions) - 1:
+            if positions[-1] - positions[0] == len(positions) - 1:
                 return [(space, range(first + positions[0], first + positions[-1] + 1))]
             return [(space, [first + p for p in positions])]
         return [(space, [indices[p] for p in positions])]

@@ -51,7 +51,7 @@ class TestSegments:
         """So a batch that lost none in the middle stays one segment, however many tasks it holds."""
         assert take(ONE, [2, 3, 4]) == [(SPACES[0], range(12, 15))]
         assert take(ONE, [2, 4]) == [(SPACES[0], [12, 14])]
-        assert take(ONE, []) == [(SPACES[0], [])]
+        assert take(ONE, []) == take(TWO, []) == [], "of no tasks there is no segment"
         assert take([(SPACES[0], range(0, 20, 2))], [2, 3]) == [(SPACES[0], [4, 6])]
 
     def test_taking_of_several_segments(self):

@@ -150,3 +150,21 @@ def test_the_next_run_ends_as_if_it_had_not_died(kind, size, monkeypatch):
         assert result.counts == expected.counts
         assert [o.status for o in result.outcomes] == [o.status for o in expected.outcomes]
     assert writes > 10
+
+
+@pytest.mark.parametrize("size", ["large", "small"])
+def test_what_can_be_kept_since_a_change_is_tidied_with_the_rest(size, monkeypatch):
+    """Of merges that all gave what could not be kept there is nothing in the journal, not even of no task."""
+    if size == "small":
+        small_blocks(monkeypatch, inline=0)
+
+    def graph(function):
+        first, second = df.Splitter(three, name="s"), df.Splitter(three, name="t")
+        return first >> second >> df.Merger(function, name="h") >> df.Merger(len, name="m")
+
+    journal = MemoryJournal()
+    assert graph(held_sum).run(range(8), "serial", journal=journal).values == [3] * 8
+    for _ in range(2):
+        result = graph(sum).run(range(8), "serial", journal=journal, resume="compatible")
+        assert result.values == [3] * 8
+    assert result.reused == 8
