@@ -44,10 +44,11 @@ TASKS: Final = 3000
 MEAN_SECONDS: Final = 0.15
 """Between two signals, on average."""
 GROWN_SECONDS: Final = 0.3
-"""A worker is not killed before it has lived so long, but for one now and then (`YOUNG_SECONDS`).
+"""A worker is not killed before it has worked for so long, but for one now and then (`YOUNG_SECONDS`).
 
-Suspects are tried in fresh workers: whoever kills those again and again makes an innocent task look guilty, and no
-program could tell the difference.
+One that is killed while it starts, again and again, ends a run, and rightly so; how long a start takes is the
+machine's matter. Suspects are tried in fresh workers: whoever kills those again and again makes an innocent task look
+guilty, and no program could tell the difference.
 """
 YOUNG_SECONDS: Final = 5.0
 """So much time lies between two kills of workers that are not grown."""
@@ -76,15 +77,7 @@ def chaos_graph() -> Graph:
         "plain": TaskManager(work.mixed, name="plain"),
     }
     whole = take >> kind >> branches
-    return (whole >> [_identity("out"), Merger(len, size=7, name="window")]) | handled
-
-
-def _identity(name: str) -> TaskManager[Any, Any]:
-    return TaskManager(_same, name=name)
-
-
-def _same(x: Any) -> Any:
-    return x
+    return (whole >> [TaskManager(work.same, name="out"), Merger(len, size=7, name="window")]) | handled
 
 
 # -- the killer -----------------------------------------------------------------------------------------
@@ -100,7 +93,8 @@ class Killer(threading.Thread):
         self.sent: Counter[str] = Counter()
         self.zygotes = 0
         self.young_at = self.zygote_at = time.monotonic()
-        self.born: dict[int, float] = {}
+        self.at_work: dict[int, float] = {}
+        """When workers were first seen to have worked."""
 
     def run(self) -> None:
         """Wait, strike, wait."""
@@ -119,13 +113,15 @@ class Killer(threading.Thread):
     def _strike(self, now: float) -> list[tuple[float, int]]:
         zygotes = [pid for pid, parent in _processes() if parent == os.getpid() and _is_zygote(pid)]
         workers = [(pid, parent) for pid, parent in _processes() if parent in zygotes]
-        self.born = {pid: self.born.get(pid, now) for pid, _ in workers}
+        self.at_work = {
+            pid: self.at_work.get(pid, now) for pid, _ in workers if pid in self.at_work or _has_worked(pid)
+        }
         if zygotes and now - self.zygote_at > ZYGOTE_SECONDS and self.chance.random() < 0.2:
             self.zygote_at = now
             self._signal(self.chance.choice(zygotes), os.getpid(), "SIGKILL")
             self.zygotes += 1
             return []
-        grown = [w for w in workers if now - self.born[w[0]] > GROWN_SECONDS]
+        grown = [w for w in workers if now - self.at_work.get(w[0], now) > GROWN_SECONDS]
         if now - self.young_at > YOUNG_SECONDS and len(workers) > len(grown):
             self.young_at = now
             grown = [w for w in workers if w not in grown]
@@ -174,6 +170,16 @@ def _parent_of(pid: int) -> int:
 def _processes() -> list[tuple[int, int]]:
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
     return [(pid, _parent_of(pid)) for pid in pids]
+
+
+def _has_worked(pid: int) -> bool:
+    """Whether a process has opened one of the files in which executions are counted."""
+    place = os.environ[work.PLACE] + os.sep
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as files:
+            return any(os.readlink(file.path).startswith(place) for file in files)
+    except OSError:
+        return False
 
 
 def _is_zygote(pid: int) -> bool:

@@ -119,7 +119,7 @@ def test_a_slow_source(backend, tmp_path):
         yield "knock"
         open(door).close()  # waits until the last node is there
         for n in range(30):
-            time.sleep(0.012)
+            time.sleep(0.03)
             yield n
 
     def half(x):
