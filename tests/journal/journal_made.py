@@ -58,9 +58,9 @@ def mend(graph):
             node.func.fails = 0
 
 
-def made(seed, maker=GraphMaker):
+def made(seed, maker=GraphMaker, modes=MODES):
     chance = random.Random(seed)
-    graph = maker(chance.randrange, modes=MODES).graph()
+    graph = maker(chance.randrange, modes=modes).graph()
     return graph, [chance.randrange(1000) for _ in range(chance.randrange(12))]
 
 

@@ -10,7 +10,7 @@ from reference import Reference, comparable
 
 import dagflow as df
 from dagflow.journal.memory import MemoryJournal
-from dagflow.testing.graphs import GraphMaker, Split
+from dagflow.testing.graphs import AsyncStep, GraphMaker, Lists, Split, Step
 from dagflow.testing.simulate import Simulation
 
 
@@ -31,6 +31,45 @@ def test_any_deaths_give_the_outcomes_of_the_reference(block, size, monkeypatch)
             chance = random.Random(seed * 7 + drivers)
             result = with_deaths(graph, tasks, MemoryJournal(), chance, drivers, deaths=deaths)
             assert comparable(result) == expected(graph, tasks), f"seed {seed}, {drivers} drivers killed"
+
+
+class Held(int):
+    """A number that cannot be pickled."""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"cannot pickle {self}")
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Holds:
+    """Some results of a step are `Held`."""
+
+    def apply(self, value):
+        found = super().apply(value)
+        return Held(found) if type(found) is int and found % 3 == 0 else found
+
+
+HOLDING = {kind: type(f"Holding{kind.__name__}", (Holds, kind), {}) for kind in (Step, AsyncStep, Lists)}
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_values_that_cannot_be_kept_are_made_again_whatever_dies(block, monkeypatch):
+    """By tasks that still have what they were given, in whatever scopes they are."""
+    small_blocks(monkeypatch, inline=0)
+    held = 0
+    for seed in range(block * 20, block * 20 + 20):
+        graph, tasks = made(seed, modes=("serial", "thread"))
+        for node in graph.nodes:
+            if type(node.func) in HOLDING:
+                node.func.__class__ = HOLDING[type(node.func)]
+        for drivers, deaths in ((1, 0), (4, 1)):
+            chance = random.Random(seed * 7 + drivers)
+            result = with_deaths(graph, tasks, MemoryJournal(), chance, drivers, deaths=deaths)
+            assert comparable(result) == expected(graph, tasks), f"seed {seed}, {drivers} drivers killed"
+            held += any(type(value) is Held for value in result.values)
+    assert held > 3
 
 
 @pytest.mark.parametrize("size", ["large", "small"])
