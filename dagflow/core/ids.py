@@ -151,9 +151,9 @@ def slice_segments(segments: Sequence[Segment], low: int, high: int) -> list[Seg
 
 def take(segments: Sequence[Segment], positions: Sequence[int]) -> list[Segment]:
     """The tasks at ``positions`` (rising) of the segments."""
-    if not len(positions):
-        return []
     if len(segments) == 1:
+        if not len(positions):
+            return []
         space, indices = segments[0]
         if isinstance(indices, range) and indices.step == 1:
             first = indices.start
