@@ -5,7 +5,7 @@ import pytest
 from dagflow.testing.contracts import BackendContract
 from dagflow.testing.semantics import Semantics
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(25)
 
 
 class TestSerial(BackendContract):

@@ -11,7 +11,7 @@ from dagflow.core import crew
 from dagflow.core.job import Answer
 from dagflow.errors import InvariantBroken
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(25)
 BACKENDS = ("serial", "thread", "process")
 
 
