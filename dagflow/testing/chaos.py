@@ -44,7 +44,7 @@ TASKS: Final = 3000
 MEAN_SECONDS: Final = 0.15
 """Between two signals, on average."""
 GROWN_SECONDS: Final = 0.3
-"""A worker is not killed before it has worked for so long, but for one now and then (`YOUNG_SECONDS`).
+"""A worker is not killed until so long after it was seen to have worked, but for one now and then (`YOUNG_SECONDS`).
 
 One that is killed while it starts, again and again, ends a run, and rightly so; how long a start takes is the
 machine's matter. Suspects are tried in fresh workers: whoever kills those again and again makes an innocent task look
@@ -74,10 +74,10 @@ def chaos_graph() -> Graph:
     branches = {
         "few": few >> unsteady >> TaskManager(work.Model, "process", 2, name="model") >> merge,
         "many": many >> worker >> inner >> fold,
-        "plain": TaskManager(work.mixed, name="plain"),
+        "plain": TaskManager(work.plain, name="plain"),
     }
     whole = take >> kind >> branches
-    return (whole >> [TaskManager(work.same, name="out"), Merger(len, size=7, name="window")]) | handled
+    return (whole >> [TaskManager(work.same, name="out"), Merger(work.size, size=7, name="window")]) | handled
 
 
 # -- the killer -----------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def _processes() -> list[tuple[int, int]]:
 
 def _has_worked(pid: int) -> bool:
     """Whether a process has opened one of the files in which executions are counted."""
-    place = os.environ[work.PLACE] + os.sep
+    place = os.path.realpath(os.environ[work.PLACE]) + os.sep
     try:
         with os.scandir(f"/proc/{pid}/fd") as files:
             return any(os.readlink(file.path).startswith(place) for file in files)

@@ -44,12 +44,6 @@ def close_files() -> None:
     _files.clear()
 
 
-def same(value: Any) -> Any:
-    """The task itself."""
-    count("out")
-    return value
-
-
 def in_worker() -> bool:
     """Whether this is a worker process, and not the serial run in the driver."""
     return os.environ.get(DRIVER) != str(os.getpid())
@@ -171,4 +165,23 @@ def merged(members: list[int]) -> int:
 
 def add(total: int, x: int) -> int:
     """A fold."""
+    count("add")
     return (total + x) % 1_000_003
+
+
+def plain(value: Any) -> int:
+    """A number."""
+    count("plain")
+    return mixed(value)
+
+
+def same(value: Any) -> Any:
+    """The task itself."""
+    count("same")
+    return value
+
+
+def size(members: list[Any]) -> int:
+    """How many."""
+    count("size")
+    return len(members)
