@@ -75,19 +75,18 @@ class Recalling(Answers):
         if lease is None:
             return
         node = self.nodes[lease.node]
+        ended: Sequence[int] = answer.ended or ()
+        well = ended
         self.again = True
         try:
             if lease.envelopes[0].kind == "member":
-                self._members_recalled(node, lease, event)
+                well = self._members_recalled(node, lease, event)
             else:
                 self._ended_again(node, lease, event)
         finally:
             self.again = False
-        ended: Sequence[int] = answer.ended or ()
         self._settle(node, lease, answer, ended)
         if self.recording:
-            waiting = {p for positions in event.unmerged.values() for p in positions}
-            well = [p for p in ended if p not in waiting] if waiting else ended
             self._out.append(do.Settled(node.index, lease, answer, well))
         self._unknown(node, lease, answer.returned, event.tries)
         if answer.last:
@@ -135,16 +134,23 @@ class Recalling(Answers):
             self._step(node, fold)
         return final
 
-    def _members_recalled(self, node: Inbox, lease: Lease, event: ev.Recalled) -> None:
-        """Members of known windows: they count there, and wait only for a merge that has to be done again."""
+    def _members_recalled(self, node: Inbox, lease: Lease, event: ev.Recalled) -> Sequence[int]:
+        """Members of known windows: they count there, and wait only for a merge that has to be done again.
+
+        Gives those that need not wait.
+        """
         assert node.merge is not None
+        ended = event.answer.ended or []
+        waiting: set[int] = set()
         for number, positions in event.unmerged.items():
+            waiting.update(positions)
             pieces = node.merge.unmerged.setdefault(number, [])
             for position in positions:
                 envelope, at = lease.find(position)
                 pieces.append(envelope.piece(at))
-        for space, indices in take(lease.segments, event.answer.ended or []):
+        for space, indices in take(lease.segments, ended):
             self._end(self.lineages.account(space, node.index), indices)
+        return [position for position in ended if position not in waiting]
 
     def _window_filled(self, event: ev.WindowFilled) -> None:
         """All members of a known window have come: its end is recalled, or else it is merged again."""
