@@ -360,13 +360,13 @@ class Recaller:
                         at = spot.low + low + first - spot.numbers[low]
                         positions = list(range(at, at + last - first))
                         found.update(positions)
-                        if not self._has_merged(asked.node, entry[2]):
+                        if not self._merged_well(asked.node, entry[2]):
                             answering.event.unmerged.setdefault(entry[2], []).extend(positions)
                         self._arrived(asked, entry, positions)
             for at in range(spot.low, spot.high):
                 (answer.ended if at in found else answer.returned).append(at)
 
-    def _has_merged(self, node: int, window: int) -> bool:
+    def _merged_well(self, node: int, window: int) -> bool:
         """Whether it is known what the merge of a window gave."""
         block, shape = self.places.aggregate(self.plan.nodes[node].name, window)
         index = self._index(block)

@@ -196,7 +196,7 @@ class Tidier:
         return saved
 
     def _kept(self, entry: Entry, out: Any) -> bool:
-        """Whether values stay: results, members of windows and of the run, and what is shared with other blocks."""
+        """Whether values stay: results, windows, members of windows and of the run, what other blocks share."""
         node = self.places.get(entry[1])
         if node is None:
             return False
