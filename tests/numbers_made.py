@@ -245,10 +245,15 @@ def made(seed):
     return first >> part.graph, tasks, expected
 
 
+def numbers(result):
+    """What has come of them."""
+    assert {o.status for o in result.outcomes} <= {"done", "dropped"}
+    return sorted(n for values in result.values for n in values)
+
+
 def change(graph, chance):
     """Have one function, and those that do the same elsewhere, do something else."""
-    node = chance.choice([n for n in graph.nodes if isinstance(n.func, Each)])
-    salt = node.func.salt
-    for func in {id(n.func): n.func for n in graph.nodes if isinstance(n.func, Each)}.values():
-        if func.salt == salt:
-            func.salt += 500
+    funcs = [node.func for node in graph.nodes if isinstance(node.func, Each)]
+    salt = chance.choice(funcs).salt
+    for func in {func for func in funcs if func.salt == salt}:
+        func.salt += 500

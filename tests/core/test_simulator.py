@@ -18,6 +18,7 @@ from dagflow.testing.graphs import random_graph
 from dagflow.testing.simulate import Simulation, simulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+import numbers_made
 from reference import Reference, comparable
 
 MODES = ("serial", "thread", "process", "async")
@@ -39,6 +40,16 @@ def test_any_schedule_gives_the_outcomes_of_the_reference(block: int) -> None:
         for turn, (deaths, most) in enumerate([(0, None), (2, 3), (2, 1)]):
             result = simulate(graph, tasks, seed * 10 + turn, deaths=deaths, max_in_flight=most)
             assert comparable(result) == expected, f"seed {seed}, turn {turn}"
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_no_schedule_loses_or_doubles_what_goes_through_windows(block: int) -> None:
+    """Nor what stands behind duplicates."""
+    for seed in range(block * 10, block * 10 + 10):
+        graph, tasks, expected = numbers_made.made(seed)
+        for turn, (deaths, most) in enumerate([(0, None), (2, 3), (2, 1)]):
+            result = simulate(graph, tasks, seed * 10 + turn, deaths=deaths, max_in_flight=most)
+            assert numbers_made.numbers(result) == expected(), f"seed {seed}, turn {turn}"
 
 
 def test_a_seed_gives_the_same_run_again() -> None:

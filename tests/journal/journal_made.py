@@ -144,6 +144,18 @@ def with_deaths(graph, tasks, journal, chance, drivers, *, kind=Watched, **optio
     return kind(graph, tasks, chance.randrange, journal=journal, **more, **options).run()
 
 
+def some_way(graph, tasks, journal, chance):
+    """A run that comes to its end, or is killed before."""
+    simulation = Simulation(graph, tasks, chance.randrange, journal=journal)
+    for _ in range(chance.choice([30, 60, 100_000])):
+        if not simulation.step():
+            break
+    if simulation.scheduler.finished:
+        simulation.result()
+    else:
+        journal.abandon()
+
+
 class SideLog:
     """A line per execution, appended by whoever runs a function, wherever it runs."""
 
