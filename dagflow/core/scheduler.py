@@ -20,7 +20,7 @@ from dagflow.core import events as ev
 from dagflow.core.commands import Command, Out
 from dagflow.core.crew import Crew
 from dagflow.core.ids import Segment
-from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, JOURNAL, Inbox
+from dagflow.core.inbox import ENVELOPE_TASKS, JOURNAL, LEASE_BYTES, Inbox
 from dagflow.core.lifecycle import advance
 from dagflow.core.recalling import PATIENCE_SECONDS
 from dagflow.errors import InvariantBroken
@@ -185,7 +185,7 @@ class Scheduler(Crew):
             want = max(64, want)
         size = max([node.value_bytes or 0.0 for node in entries])
         if size:
-            want = min(want, max(1, int(4 * ENVELOPE_BYTES / size)))
+            want = min(want, max(1, int(LEASE_BYTES / size)))
         self.pulling = min(room, want)
         self.quiet_since = self.now
         self._out.append(do.Pull(self.pulling))

@@ -177,8 +177,8 @@ class TestCredit:
     def test_of_large_values_few_are_queued_and_leased(self):
         box = self.queued(inbox(), cost=1e-6)
         box.weigh(2.0**19)
-        assert (box.want(), box.capacity()) == (2, 8)
-        assert [box.credit(worker(*loads)) for loads in ([2], [1, 2], [2, 2])] == [2, 2, 0]
+        assert (box.want(), box.capacity()) == (8, 8)
+        assert [box.credit(worker(*loads)) for loads in ([8], [4, 8], [8, 8])] == [8, 8, 0]
 
     def test_where_tasks_time_out_none_waits_behind_another(self):
         assert self.queued(inbox(timeout=1.0)).credit(worker(10)) == 0

@@ -81,7 +81,7 @@ class TestPulling:
 
     def test_large_tasks_are_read_in_small_numbers(self):
         play = Play(Graph(wide("a")))
-        play.give("x", size=500_000)
+        play.give("x", size=2_000_000)
         assert play.resumed(do.Pull) == [do.Pull(2)]
         play.give("y", size=5_000_000)
         assert play.resumed(do.Pull) == [do.Pull(1)]
