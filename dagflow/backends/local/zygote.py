@@ -184,12 +184,14 @@ def main(control_fd: int, stderr_fd: int, driver: int) -> None:
 
 def load(modules: list[str]) -> None:
     """Import once what all workers will need. What cannot be imported is theirs to complain of."""
+    gc.disable()  # it is there to stay
     for module in modules:
         try:
             __import__(module)
         except Exception:  # noqa: BLE001, S110 - a module may raise anything
             pass
     gc.freeze()
+    gc.enable()
 
 
 def _other_random_numbers() -> None:
