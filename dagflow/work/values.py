@@ -15,12 +15,13 @@ else:
 class Place(Protocol):
     """Memory outside this process's heap that sealed values lie in; its owner counts who still needs it.
 
-    ``contents`` is theirs to read and to write, and nobody else's: a copy, or a mapping that copies on writing.
+    ``contents`` is the caller's to read and to write, and nobody else's: a copy, or a mapping that copies on writing.
     """
 
     size: int
 
     def contents(self) -> bytearray | memoryview: ...
+    def copy(self) -> bytes: ...
 
 
 class Values:
@@ -58,7 +59,7 @@ class Sealed:
     def data(self) -> bytes:
         """The bytes, wherever they lie."""
         place = self.place  # which `detach` may take away meanwhile, in another thread
-        return self._data if place is None else bytes(place.contents())
+        return self._data if place is None else place.copy()
 
     def contents(self) -> bytes | bytearray | memoryview:
         """The bytes for `dagflow.work.codec.loads`, without a copy where that is safe."""

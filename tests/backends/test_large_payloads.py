@@ -10,11 +10,12 @@ import pytest
 
 import dagflow as df
 from dagflow import sink
-from dagflow.backends.local import mapping, segments
+from dagflow.backends.local import mapping, private, segments
+from dagflow.core.inbox import LEASE_BYTES
 
 pytestmark = pytest.mark.timeout(60)
 SIZE = 300_000
-SIZES = (SIZE, mapping.COPIED_MOST + 1)
+SIZES = (SIZE, private.COPIED_MOST + 1)
 """What a worker copies, and what it maps."""
 
 
@@ -108,14 +109,42 @@ def test_a_stream_lets_go_of_what_the_user_has_let_go_of(ordered):
     assert len(seen) == 60
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_a_user_writes_into_or_keeps_changes_nothing_else(size):
+    kept = []
+    for out in (making(size) >> df.TaskManager(copy)).stream(range(60 if size == SIZE else 12)):
+        assert out.value.right()
+        out.value.view[:] = bytes(size)
+        kept.append(out.value)
+    assert all(v.view == bytes(size) for v in kept)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # from Python 3.12 on
+def test_a_child_of_the_users_process_keeps_what_it_reads():
+    """Also when its parent has let go of it, and others write into the segment."""
+    waits, go = os.pipe()
+    stream = chain(made, copy).stream(range(200))
+    value = next(stream).value
+    child = os.fork()
+    if child == 0:
+        os.read(waits, 1)
+        os._exit(not value.right())
+    value = None
+    assert all(out.value.right() for out in stream)
+    os.write(go, b"!")
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(waits)
+    os.close(go)
+
+
 def test_a_stream_opens_no_more_ahead_than_the_user_soon_comes_to():
-    stream = chain(made).stream(range(60))
+    stream = chain(made).stream(range(150))
     first = next(stream)
-    while stream.snapshot().ended < 60:
+    while stream.snapshot().ended < 150:
         assert first.value.right()  # and nothing else is asked for meanwhile
     next(stream)
     opened = sum(type(found) is Block for found in gc.get_objects())
-    assert opened <= 2 * (1 + sink.BYTES_MOST // SIZE), opened
+    assert opened <= 2 * (1 + max(sink.BYTES_MOST, LEASE_BYTES) // SIZE), opened
     assert all(out.value.right() for out in stream)
 
 
@@ -306,6 +335,103 @@ def test_a_child_that_a_function_forks_keeps_what_it_reads(size):
     assert os.waitpid(child, 0)[1] == 0
     for opened in (fd, waits, go):
         os.close(opened)
+
+
+class TestViews:
+    """A mapping is used again as long as it shows what lies in the segment."""
+
+    @pytest.fixture
+    def segment(self):
+        fd = os.memfd_create("test")
+        os.ftruncate(fd, 2 * SIZE)
+        yield fd
+        os.close(fd)
+
+    def read(self, views, fd, size=SIZE):
+        return Held(views.open(7, fd, size, None))
+
+    def filled(self, fd, number):
+        os.pwrite(fd, bytes([number]) * 2 * SIZE, 0)
+        return fd
+
+    def mapped(self, fd):
+        inode = os.fstat(fd).st_ino
+        with open("/proc/self/maps") as maps:
+            return [line.split()[0] for line in maps if line.split()[4] == str(inode)]
+
+    def test_one_is_used_again_for_the_next_payload(self, segment):
+        views = private.Views()
+        seen = set()
+        for number in range(1, 5):
+            held = self.read(views, self.filled(segment, number), SIZE * (number == 3) + SIZE)
+            assert held.view == bytes([number]) * len(held.view)
+            seen.update(self.mapped(segment))
+            del held
+            views.look()
+        assert len(seen) == 1
+        assert not views.copies(SIZE)
+
+    def test_not_one_that_was_written_to_nor_then_another(self, segment):
+        views = private.Views()
+        held = self.read(views, self.filled(segment, 1))
+        held.view[SIZE - 1] = 9
+        del held
+        views.look()
+        assert self.mapped(segment) == []
+        assert views.copies(private.COPIED_MOST)
+        assert not views.copies(private.COPIED_MOST + 1)  # the pages of which are rather copied one by one
+        assert self.read(views, self.filled(segment, 2)).view == b"\2" * SIZE
+
+    def test_not_one_that_is_being_read(self, segment):
+        views = private.Views()
+        first, second = self.read(views, self.filled(segment, 1)), self.read(views, segment)
+        first.view[0] = 9
+        assert second.view == b"\1" * SIZE
+        views.look()
+        assert len(self.mapped(segment)) == 2
+
+    def test_a_delivery_is_let_go_of_with_its_last_view(self, segment):
+        views = private.Views()
+        hold = Held(None)
+        gone = ref(hold)
+        outer = views.open(7, self.filled(segment, 1), SIZE, hold)
+        inner = outer[100:200]
+        del hold, outer
+        views.look()
+        assert gone() is not None
+        assert inner == b"\1" * 100
+        del inner
+        views.look()
+        assert gone() is None
+
+    def test_who_keeps_much_gets_copies(self, segment):
+        views = private.Views()
+        kept = []
+        while not views.copies(SIZE):
+            kept.append(self.read(views, segment))
+            views.look()
+        assert len(kept) == private.KEPT_MOST + 1
+
+    def test_what_cannot_be_looked_at_is_taken_for_written(self, segment, monkeypatch):
+        views = private.Views()
+        held = self.read(views, segment)
+
+        def refused(*args):
+            raise PermissionError
+
+        monkeypatch.setattr(os, "open", refused)
+        del held
+        views.look()
+        monkeypatch.undo()
+        assert views.copies(SIZE)
+        assert self.mapped(segment) == []
+
+
+class Held:
+    """A view, and something that can be seen to be gone."""
+
+    def __init__(self, view):
+        self.view = view
 
 
 class TestAccounts:

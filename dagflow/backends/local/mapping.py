@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
-from weakref import WeakSet
+
+from dagflow.backends.local.private import POPULATE_WRITE, Views, populate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagflow.work.block import Part
-
-
-COPIED_MOST = 4 << 20
-"""A payload of no more bytes than these is copied when it is opened: to have all of its pages in a mapping of its own,
-and to take them out again, takes twice as long as a copy into memory of the heap, which is there already. From about
-twice as many on it is the copy that takes longer."""
-POPULATE_READ, POPULATE_WRITE = 22, 23
-"""``MADV_POPULATE_READ`` and ``_WRITE``, which `mmap` does not name."""
-
-
-def populate(memory: mmap.mmap, how: int, size: int) -> None:
-    """Have the first ``size`` bytes there: all page faults at once take a third of what they take one by one."""
-    try:
-        memory.madvise(how, 0, size)
-    except (OSError, ValueError):
-        pass  # Linux before 5.14
 
 
 def rounded(size: int) -> int:
@@ -37,10 +22,10 @@ def rounded(size: int) -> int:
 def write(memory: mmap.mmap, parts: list[Part]) -> None:
     """Put the parts of a payload one behind the other."""
     with memoryview(memory) as view:
-        at = 0
-        for part in parts:
+        at = sum(map(len, parts))
+        for part in reversed(parts):  # what was made last is in a cache still
+            at -= len(part)
             view[at : at + len(part)] = part
-            at += len(part)
 
 
 class Hold:
@@ -55,24 +40,6 @@ class Hold:
         self.ended.append(self.number)
 
 
-class _Private(mmap.mmap):
-    """A mapping of this process's own: what is written to it is nobody else's. Holds its delivery."""
-
-    hold: Hold
-
-
-_in_use: WeakSet[_Private] = WeakSet()
-
-
-def _part() -> None:
-    """Before a function forks: the driver will not hear of what its child still reads, so it gets pages of its own."""
-    for memory in list(_in_use):
-        populate(memory, POPULATE_WRITE, len(memory))
-
-
-os.register_at_fork(before=_part)
-
-
 class Delivered:
     """A payload in a segment, as delivered."""
 
@@ -83,15 +50,17 @@ class Delivered:
         self.hold = Hold(number, mappings.ended)
 
     def contents(self) -> bytearray | memoryview:
-        """A copy, or, of much, a private mapping: its pages are shared until they are written to."""
-        if self.size <= COPIED_MOST:
-            with memoryview(self.mappings.shared(self.number, self.size)) as view:
+        """The bytes, to be read and written by nobody else."""
+        mappings = self.mappings
+        if mappings.views.copies(self.size):
+            with memoryview(mappings.shared(self.number, self.size)) as view:
                 return bytearray(view[: self.size])
-        memory = _Private(self.mappings.fds[self.number], self.size, access=mmap.ACCESS_COPY)
-        memory.hold = self.hold
-        _in_use.add(memory)
-        populate(memory, POPULATE_READ, self.size)
-        return memoryview(memory)
+        return mappings.views.open(self.number, mappings.fds[self.number], self.size, self.hold)
+
+    def copy(self) -> bytes:
+        """The bytes."""
+        with memoryview(self.mappings.shared(self.number, self.size)) as view:
+            return bytes(view[: self.size])
 
 
 class Written:
@@ -106,6 +75,10 @@ class Written:
         """Never asked for: it is on its way to the driver."""
         raise AssertionError("a worker does not read what it has written")
 
+    def copy(self) -> bytes:
+        """Never asked for either."""
+        return bytes(self.contents())
+
 
 class Mappings:
     """The segments that a worker has been told of. ``more`` looks whether the driver has sent spares meanwhile."""
@@ -115,6 +88,7 @@ class Mappings:
         self.spares: list[int] = []
         self.ended: list[int] = []
         self.more = more
+        self.views = Views()
         self._memory: dict[int, mmap.mmap] = {}
 
     def learn(self, numbers: list[int], fds: list[int]) -> None:
@@ -128,6 +102,7 @@ class Mappings:
 
     def let_go(self) -> list[int]:
         """The deliveries of which there are no views any more, since the last call."""
+        self.views.look()
         if not self.ended:
             return self.ended
         found = list(self.ended)

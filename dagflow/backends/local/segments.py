@@ -9,12 +9,11 @@ uses it again, since fresh memory costs more in page faults than copying does. A
 * in use: it holds a payload, and is free again when that payload is (its last reference in the driver: queued,
   leased, held by a Merger, not yet read) *and* every worker that it was delivered to has let go of it.
 
-Why a function may keep an array: a worker copies what it is given, or, where it is large, maps it privately
-(`dagflow.backends.local.mapping`). What the function writes, only it sees, so a retry, another branch, or a Merger
+Why a function may keep an array: a worker maps what it is given privately, or copies it
+(`dagflow.backends.local.private`). What the function writes, only it sees, so a retry, another branch, or a Merger
 finds the payload as it was; and the worker lets go only when the last view of the mapping is gone, however long the
 function keeps it. So nobody writes into a segment that anybody still reads. A worker that died reads no more: all it
-had is taken back. The driver itself copies what it opens, so that what the user gets is memory of their own and
-outlives the run.
+had is taken back. The user reads in the same way, so that what they get is memory of their own and outlives the run.
 
 Bounds: so many segments, so many bytes. When they are all in use, the oldest payloads are fetched into the
 driver's heap; what finds no segment travels by the socket as small payloads do.
@@ -27,10 +26,12 @@ import mmap
 import os
 from collections import deque
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
-from dagflow.backends.local.mapping import POPULATE_WRITE, populate, rounded, write
+from dagflow.backends.local.mapping import rounded, write
+from dagflow.backends.local.private import POPULATE_WRITE, Views, populate
 from dagflow.work.values import Sealed
 
 if TYPE_CHECKING:
@@ -82,20 +83,30 @@ class Segment:
 
 
 class Kept:
-    """Where a payload lies, as long as the driver has it."""
+    """Where a payload lies, as long as the driver has it, or the user any view of it."""
 
-    __slots__ = ("ended", "segment", "size")
+    __slots__ = ("segment", "segments", "size")
 
-    def __init__(self, segment: Segment, size: int, ended: deque[int]) -> None:
-        self.segment, self.size, self.ended = segment, size, ended
+    def __init__(self, segments: Segments, segment: Segment, size: int) -> None:
+        self.segments, self.segment, self.size = segments, segment, size
 
-    def contents(self) -> bytearray:
-        """A copy."""
-        with memoryview(self.segment.mapped(self.size)) as view:
+    def contents(self) -> bytearray | memoryview:
+        """The bytes, for the user to read and to write."""
+        segments, segment = self.segments, self.segment
+        if not segments.views.copies(self.size):
+            with segments.closing:
+                if not segments.closed:
+                    return segments.views.open(segment.number, segment.fd, self.size, self)
+        with memoryview(segment.mapped(self.size)) as view:
             return bytearray(view[: self.size])
 
+    def copy(self) -> bytes:
+        """The bytes."""
+        with memoryview(self.segment.mapped(self.size)) as view:
+            return bytes(view[: self.size])
+
     def __del__(self) -> None:
-        self.ended.append(self.segment.number)  # from any thread; the ring takes note when it next looks
+        self.segments.ended.append(self.segment.number)  # from any thread; the ring takes note when it next looks
 
 
 class Segments:
@@ -105,6 +116,9 @@ class Segments:
         self.all: dict[int, Segment] = {}
         self.free: list[Segment] = []
         self.ended: deque[int] = deque()
+        self.views = Views()
+        self.closing = Lock()
+        self.closed = False
         self.spares: dict[int, set[int]] = {}
         self.known: dict[int, set[int]] = {}
         """By worker: the segments whose descriptors it has."""
@@ -120,7 +134,7 @@ class Segments:
             return None
         write(segment.mapped(size), parts)
         segment.kept = True
-        return Kept(segment, size, self.ended)
+        return Kept(self, segment, size)
 
     # -- deliveries -------------------------------------------------------------------------------------
 
@@ -170,7 +184,7 @@ class Segments:
             raise ValueError(f"segment {number} is smaller than said")
         self.spares[worker].discard(number)
         segment.writer, segment.kept = None, True
-        payload = Sealed(b"", count, Kept(segment, size, self.ended))
+        payload = Sealed(b"", count, Kept(self, segment, size))
         segment.payload = ref(payload)
         return payload
 
@@ -244,6 +258,7 @@ class Segments:
 
     def collect(self) -> None:
         """Take note of payloads that have ended."""
+        self.views.look()
         while self.ended:
             segment = self.all.get(self.ended.popleft())
             if segment is not None:
@@ -260,6 +275,10 @@ class Segments:
             payload = segment.payload() if segment.payload is not None else None
             if payload is not None:
                 payload.detach()
-            os.close(segment.fd)  # what is mapped stays so while another thread is just reading it
+        with self.closing:
+            self.closed = True
+            for segment in self.all.values():
+                os.close(segment.fd)  # what is mapped stays so while another thread is just reading it
+        self.views.close()
         self.all.clear()
         self.free.clear()
