@@ -39,11 +39,12 @@ Store = Callable[[list[Part], int], "Place | None"]
 
 def dumps(value: Any) -> bytes:
     """Pickle anything that can be; raises what the pickler raised if it cannot."""
-    return _dumps(value)[0]
+    return _dumps(value, None)[0]
 
 
-def _dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = None) -> tuple[bytes, bool]:
-    """The pickle, and whether it is sure to be readable again; ``apart`` says which buffers are not to be in it."""
+def _dumps(value: Any, large: list[memoryview] | None) -> tuple[bytes, bool]:
+    """The pickle, and whether it is sure to be readable again. Large buffers go into ``large``, where there is one."""
+    apart = None if large is None else lambda buffer: _apart(large, buffer)
     sure = False
     try:
         data, sure = pickled(value, apart)
@@ -51,9 +52,20 @@ def _dumps(value: Any, apart: Callable[[pickle.PickleBuffer], bool] | None = Non
             return data, sure
     except Exception:  # noqa: BLE001, S110 - whatever plain pickle cannot do, cloudpickle is asked next
         pass
+    if large is not None:
+        large.clear()  # what was found on the way there is found again
     from dagflow.work import reducers
 
     return reducers.dumps(value, apart), sure
+
+
+def _apart(large: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+    """Whether a buffer is to be in the pickle; it is in ``large`` if not."""
+    raw = buffer.raw()
+    if raw.nbytes < LARGE:
+        return True
+    large.append(raw)
+    return False
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:
@@ -95,15 +107,7 @@ def seal(
 def _sealed(value: Any, prove: bool) -> list[Part]:
     """The pickle, or the parts of a block."""
     large: list[memoryview] = []
-
-    def apart(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < LARGE:
-            return True
-        large.append(raw)
-        return False
-
-    data, sure = _dumps(value, apart)
+    data, sure = _dumps(value, large)
     if prove and not sure:
         pickle.loads(data, buffers=large)
     return block(data, large) if large else [data]
