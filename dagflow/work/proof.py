@@ -27,7 +27,7 @@ _TRUSTED = frozenset(
         *("datetime.date", "datetime.datetime", "datetime.time", "datetime.timedelta", "datetime.timezone"),
         *("decimal.Decimal", "fractions.Fraction", "ipaddress.IPv4Address", "ipaddress.IPv6Address"),
         *("pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib._local.PosixPath", "pathlib._local.PurePosixPath"),
-        *("numpy.ndarray", "numpy.dtype", "uuid.UUID", "zoneinfo.ZoneInfo"),
+        *("uuid.UUID", "zoneinfo.ZoneInfo"),
         *(
             "builtins.bytearray",
             "builtins.complex",
@@ -72,7 +72,10 @@ _classes = _Classes()
 
 
 def _trusted(kind: type) -> bool:
-    return f"{kind.__module__}.{kind.__qualname__}" in _TRUSTED
+    module = kind.__module__
+    if module in ("numpy", "numpy.dtypes") and not kind.__flags__ & _HEAP_TYPE:
+        return True  # arrays, their scalars and dtypes
+    return f"{module}.{kind.__qualname__}" in _TRUSTED
 
 
 def _harmless(kind: type) -> bool:
