@@ -9,9 +9,10 @@ import loading_work
 import pytest
 
 import dagflow as df
-from dagflow.backends.local import pool
+from dagflow.backends.local import helper, pool
 
 pytestmark = pytest.mark.timeout(60)
+PAST = "glibc.cpu.x86_non_temporal_threshold=524288"
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,24 @@ def test_what_is_set_for_workers_is_set_unless_the_user_has_set_it(monkeypatch):
     graph = df.Graph(df.TaskManager(lambda name: os.environ.get(name)))
     assert graph.run(["MALLOC_TOP_PAD_", "OPENBLAS_THREAD_TIMEOUT"]).values == ["4096", "16"]
     assert "OPENBLAS_THREAD_TIMEOUT" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("cache", "own", "found"),
+    [
+        ("8192K\n", None, PAST),
+        ("36608K\n", None, None),
+        ("8192K\n", "own", "own"),
+        ("?", None, None),
+        (None, None, None),
+    ],
+)
+def test_copies_go_past_a_small_cache_unless_the_user_says_otherwise(cache, own, found, monkeypatch, tmp_path):
+    where = tmp_path / "size"
+    if cache is not None:
+        where.write_text(cache)
+    monkeypatch.setattr(helper, "_LAST_CACHE", str(where))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    assert df.Graph(df.TaskManager(lambda name: os.environ.get(name))).run(["GLIBC_TUNABLES"]).values == [found]

@@ -31,6 +31,11 @@ _TUNED = {
     "OPENBLAS_THREAD_TIMEOUT": "16",
 }
 """Environment variables that worker processes find set, unless the user has set them."""
+_LAST_CACHE = "/sys/devices/system/cpu/cpu0/cache/index3/size"
+_CACHE_SMALL: Final = 16 << 20
+_PAST_CACHES = {"GLIBC_TUNABLES": "glibc.cpu.x86_non_temporal_threshold=524288"}
+"""Where the last cache is small: copies of half a MiB and more go past it. Who reads them next is another process, when
+they are not in it any more, and so all else stays there. Copying takes half of the time."""
 
 _idle: list[Helper] = []
 """Zygotes that nobody uses: started ahead, or kept for the next run."""
@@ -58,7 +63,7 @@ class Helper:
                 pass_fds=[theirs.fileno(), stderr],
                 stdin=subprocess.DEVNULL,
                 stderr=self.words.fd,
-                env={**_TUNED, **self.environment},
+                env={**_TUNED, **_for_this_machine(), **self.environment},
                 process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
             )
         except (OSError, TypeError, ValueError) as error:
@@ -169,6 +174,16 @@ def kept() -> Iterator[None]:
         _keeping.remove(block)
         for helper in [idle for idle in _idle if idle.owner == os.getpid()]:
             helper.give_up()
+
+
+def _for_this_machine() -> dict[str, str]:
+    """What is set beside `_TUNED`, by the size of the last cache, of level 3, which processors share."""
+    try:
+        with open(_LAST_CACHE, encoding="ascii") as told:
+            size = int(told.read().strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return {}  # not told here
+    return _PAST_CACHES if size <= _CACHE_SMALL else {}
 
 
 def _copy(fd: int) -> int:
