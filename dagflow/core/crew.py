@@ -335,7 +335,7 @@ class Crew(Recalling):
 
     def _job(self, node: Inbox, lease: Lease) -> Job:
         first = lease.envelopes[0]
-        job = Job(first.kind, lease.count, attempt=first.attempt)
+        job = Job(first.kind, lease.count, attempt=first.attempt, weight=int(node.out_bytes or 0))
         for envelope in lease.envelopes:
             if envelope.payload is not None:
                 job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))

@@ -20,7 +20,8 @@ class Job:
 
     ``skip``: children already accepted, by position (a Splitter that is tried again). ``cuts``: by port, the
     largest number of values wanted in one payload. ``timed``: in a traced run, the positions of the tasks of which it
-    is asked when they ran, rising (None: all); more may be told.
+    is asked when they ran, rising (None: all); more may be told. ``weight``: about how many bytes a result takes, as
+    far as is known.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Job:
     cuts: dict[int, int] = field(default_factory=dict)
     attempt: int = 0
     timed: list[int] | None = None
+    weight: int = 0
 
 
 @record

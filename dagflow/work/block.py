@@ -1,6 +1,8 @@
 """Blocks: a pickle and the large buffers that belong to it, one behind the other, so that none is copied into it.
 
 A head that no pickle starts with, the lengths, the pickle, the buffers, each where a cache line begins.
+
+A row is several of them, or of pickles, in one piece of memory: a head, what it consists of, and where each lies.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 _HEAD = Struct("<cxxxIQ")
 _MARK = b"\0"
+_ROW = b"\1"
 _ALIGN = 64
+ROW_HEAD = _HEAD.size
+"""What a row begins with takes so many bytes."""
 
 Part = bytes | memoryview
 
@@ -24,8 +29,8 @@ def block(body: bytes, buffers: Sequence[memoryview]) -> list[Part]:
     parts: list[Part] = [head, body]
     at = len(head) + len(body)
     for buffer in buffers:
-        parts += [bytes(_aligned(at) - at), buffer]
-        at = _aligned(at) + buffer.nbytes
+        parts += [bytes(aligned(at) - at), buffer]
+        at = aligned(at) + buffer.nbytes
     return parts
 
 
@@ -38,13 +43,30 @@ def unblocked(data: bytes | bytearray | memoryview) -> tuple[bytes | bytearray |
     sizes = Struct(f"<{number}Q").unpack_from(whole, _HEAD.size)
     at = _HEAD.size + 8 * number
     body = whole[at : at + length]
-    at = _aligned(at + length)
+    at = aligned(at + length)
     buffers = []
     for size in sizes:
         buffers.append(whole[at : at + size])
-        at = _aligned(at + size)
+        at = aligned(at + size)
     return body, buffers
 
 
-def _aligned(at: int) -> int:
+def row(places: Sequence[tuple[int, int]], at: int) -> tuple[bytes, bytes]:
+    """What a row begins with, and its table, which lies ``at``: where each of its parts lies, and how large it is."""
+    numbers = [number for place in places for number in place]
+    return _HEAD.pack(_ROW, len(places), at), Struct(f"<{len(numbers)}Q").pack(*numbers)
+
+
+def parted(data: bytes | bytearray | memoryview) -> list[memoryview] | None:
+    """The parts of a row, which lie in ``data``, or in a copy where that cannot be written to; None for all else."""
+    if data[:1] != _ROW:
+        return None
+    whole = memoryview(bytearray(data) if isinstance(data, bytes) else data)
+    _, number, at = _HEAD.unpack_from(whole)
+    places = Struct(f"<{2 * number}Q").unpack_from(whole, at)
+    return [whole[start : start + size] for start, size in zip(places[::2], places[1::2], strict=True)]
+
+
+def aligned(at: int) -> int:
+    """The next place where a cache line begins."""
     return -(-at // _ALIGN) * _ALIGN

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from dagflow.core.envelope import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
-from dagflow.work.block import Part, block, unblocked
+from dagflow.work.block import Part, block, parted, unblocked
 from dagflow.work.outcome import Failure, open_error
 from dagflow.work.proof import pickled
 from dagflow.work.values import Place, Sealed, Values
@@ -74,6 +74,9 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
     Buffers that lie behind the pickle become part of the value where they are, if they may be written to: the
     caller gives memory that is nobody else's.
     """
+    parts = parted(data)
+    if parts is not None:
+        return [loads(part) for part in parts]
     body, buffers = unblocked(data)
     return pickle.loads(body, buffers=buffers)
 
@@ -90,21 +93,21 @@ def seal(
     so that whoever made a value that cannot be read is the one who fails; the driver never does.
     """
     try:
-        return _stored(_sealed(values if isinstance(values, list) else list(values), prove), len(values), store), []
+        return _stored(parts_of(values if isinstance(values, list) else list(values), prove), len(values), store), []
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        _only_user_exits(error)
+        only_user_exits(error)
     good: list[Any] = []
     bad: list[tuple[int, PayloadError]] = []
     for position, value in enumerate(values):
         try:
-            _sealed(value, prove)
+            parts_of(value, prove)
             good.append(value)
         except BaseException as error:  # noqa: BLE001
-            bad.append((position, _unsealable(value, error, prove)))
-    return _stored(_sealed(good, False), len(good), store), bad
+            bad.append((position, unsealable(value, error, prove)))
+    return _stored(parts_of(good, False), len(good), store), bad
 
 
-def _sealed(value: Any, prove: bool) -> list[Part]:
+def parts_of(value: Any, prove: bool) -> list[Part]:
     """The pickle, or the parts of a block."""
     large: list[memoryview] = []
     data, sure = _dumps(value, large)
@@ -122,15 +125,17 @@ def _stored(parts: list[Part], count: int, store: Store | None) -> Sealed:
     return Sealed(bytes(parts[0]) if len(parts) == 1 else b"".join(parts), count)
 
 
-def _unsealable(value: Any, error: BaseException, prove: bool) -> PayloadError:
+def unsealable(value: Any, error: BaseException, prove: bool) -> PayloadError:
+    """What is wrong with a value for which `parts_of` raised ``error``."""
     try:
         dumps(value)
-        return PayloadError(f"{_culprit(value, lambda v: _sealed(v, prove))} cannot be read again: {_short(error)}")
+        return PayloadError(f"{_culprit(value, lambda v: parts_of(v, prove))} cannot be read again: {_short(error)}")
     except BaseException:  # noqa: BLE001 - the question is only whether it raises
         return PayloadError(f"{_culprit(value, dumps)} cannot be pickled: {_short(error)}")
 
 
-def _only_user_exits(error: BaseException) -> None:
+def only_user_exits(error: BaseException) -> None:
+    """Raise what is no failure of a value."""
     if issubclass(type(error), KeyboardInterrupt):
         raise error
 
@@ -162,7 +167,7 @@ def read_values(payload: Any, low: int = 0, high: int | None = None) -> tuple[li
         try:
             values: list[Any] = loads(payload.contents())
         except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
-            _only_user_exits(error)
+            only_user_exits(error)
             return _read_apart(payload, low, high, error)
         return (values if low == 0 and (high is None or high >= len(values)) else values[low:high]), {}
     if isinstance(payload, FailurePayload):
@@ -192,7 +197,7 @@ def _read_apart(
     try:
         values = list(salvaged(payload.data)[low:high])
     except BaseException as second:  # noqa: BLE001 - nothing of it can be read
-        _only_user_exits(second)
+        only_user_exits(second)
         values = [Lost("unknown", error)] * len(range(payload.count)[low:high])
     bad: dict[int, PayloadError] = {}
     for at, value in enumerate(values):
@@ -203,7 +208,7 @@ def _read_apart(
             bad[at] = PayloadError(f"{where} (type {found.lost.told}) cannot be read here: {_short(found.lost.error)}")
             values[at] = None
         except BaseException as other:  # noqa: BLE001 - it has been read, and need not be pickled again
-            _only_user_exits(other)
+            only_user_exits(other)
     return values, bad
 
 

@@ -30,17 +30,21 @@ if TYPE_CHECKING:
 
     from dagflow.core.job import Job
     from dagflow.work.codec import Store
+    from dagflow.work.draft import Draft, Room
     from dagflow.work.program import Program
 
 Failures = list[tuple[int, BaseException]]
 FLUSH_SECONDS = 0.005
 """Children are sent on at the latest so long after the first of them, so that a slow generator streams."""
+HEAVY = 512 * 1024
+"""Results of so many bytes each are sealed one by one: to do so costs about as much as copying 200 KiB."""
 
 
 class Runner:
     """A node's function, ready to be called. One per worker; in thread mode the threads share it.
 
-    ``seal``: values leave this process, large ones by way of ``store`` where there is one. ``mark``: the
+    ``seal``: values leave this process, large ones by way of ``store`` where there is one, or one by one into a
+    ``spare`` (for about so many bytes), in a runner that no threads share. ``mark``: the
     `dagflow.work.page` (a memoryview of 64-bit numbers) that says which task is running, readable after this process
     has died.
     ``interrupts``: this is the user's own thread, where Ctrl-C is theirs and not a task's failure.
@@ -54,10 +58,13 @@ class Runner:
         mark: memoryview | None = None,
         interrupts: bool = False,
         store: Store | None = None,
+        spare: Callable[[int], Room | None] | None = None,
     ) -> None:
         self.program = program
         self.seals = seal
         self.store = store
+        self.spare = spare if program.kind == "task" and program.batch_size is None else None
+        self.draft: Draft | None = None
         self.mark = mark
         self.interrupts = interrupts
         self.labels = {(type(label), label): at for at, label in enumerate(program.ports)}
@@ -68,7 +75,7 @@ class Runner:
         _runners.add(self)
         self.cuts: dict[int, int] = {}  # of running splits: how many children go into one payload, as last granted
         self.func: Callable[..., Any] = program.func
-        self.call = self.caller()
+        self.plain = self.call = self.caller()
 
     # -- calling the function ---------------------------------------------------------------------------
 
@@ -102,7 +109,7 @@ class Runner:
     def pack(self, values: list[Any], port: int = -1) -> tuple[Any, list[tuple[int, PayloadError]]]:
         """Values on their way out by ``port``: sealed, or live with a copy for each further node."""
         if self.seals:
-            return seal(values, self.store, prove=True)
+            return seal(values, self.store, prove=True) if self.draft is None else self.draft.sealed(values)
         return live(values, self.program.fan[port] if port >= 0 else 1), []
 
     def failed(self, error: BaseException, position: int) -> tuple[int, ErrorRecord, bool]:
@@ -134,9 +141,11 @@ class Runner:
                 return self._split(worker, token, job, values)
             else:
                 clock = Clock() if traced else None
+                self._begin_draft(job)
                 out, failures = self.each(values, clock, job.timed)
                 whole = len(out) == len(values)
                 answer = self.answer(worker, token, values, out, failures, whole=whole)
+                self._end_draft()
                 if not whole:
                     answer.returned = list(range(len(out), len(values)))
                 if clock is not None and clock.starts:
@@ -146,6 +155,21 @@ class Runner:
         if traced and answer.times is None:
             answer.times = span(start, job.count)
         return iter((answer,))
+
+    def _begin_draft(self, job: Job) -> None:
+        """From now on put each result where the payload of all will be, if they are likely to be large."""
+        if self.spare is not None and job.weight >= HEAVY and job.count > 1:
+            from dagflow.work.draft import Draft, Heap
+
+            draft, plain = Draft(self.spare(job.count * job.weight) or Heap()), self.plain
+            self.draft = draft
+            self.call = lambda task: draft.put(plain(task))
+
+    def _end_draft(self) -> None:
+        if self.draft is not None:
+            self.draft.close()
+            self.draft = None
+            self.call = self.plain
 
     def unreadable(self, worker: int, token: int, job: Job, error: BaseException) -> Answer:
         """Values that cannot be read here fail; those that came with them are given back, to be read without them."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from dagflow.work.block import unblocked
+from dagflow.work.block import parted, unblocked
 
 
 class Lost:
@@ -34,8 +34,11 @@ class LostFound(Exception):
         self.lost = lost
 
 
-def salvaged(data: bytes) -> Any:
+def salvaged(data: bytes | memoryview) -> Any:
     """What can be read of what was sealed, with a `Lost` in the place of each part that cannot."""
+    parts = parted(data)
+    if parts is not None:
+        return [salvaged(part) for part in parts]
     body, buffers = unblocked(data)
     return _Salvage(io.BytesIO(body), buffers=buffers).load()
 

@@ -13,7 +13,7 @@ import dagflow as df
 from dagflow import sink
 from dagflow.backends.local import mapping, private, segments
 from dagflow.core.inbox import LEASE_BYTES
-from dagflow.work import codec
+from dagflow.work import codec, draft, execute
 
 pytestmark = pytest.mark.timeout(60)
 SIZE = 300_000
@@ -249,6 +249,99 @@ def test_a_worker_that_waits_keeps_nothing_of_its_last_task(mode, tmp_path):
     assert [out.value for out in graph.stream(blocks())] == [1, 2]
 
 
+HEAVY = execute.HEAVY + 1000
+"""A result of so many bytes is sealed before the next is made."""
+
+
+class Again:
+    """Gives the same buffer each time, with something else in it."""
+
+    def __init__(self):
+        self.buffer = bytearray(HEAVY)
+
+    def __call__(self, number):
+        self.buffer[:] = bytes([number % 251]) * HEAVY
+        return Block(self.buffer, number)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_function_may_give_one_buffer_again_and_again_if_it_is_large(width, there, monkeypatch):
+    if not there:
+        monkeypatch.setattr(segments.Segments, "_make", lambda self: None)  # as where there are no descriptors left
+    graph = df.TaskManager(Again, "process", worker_limit=width) >> df.TaskManager(same)
+    result = graph.run(range(60))
+    assert not result.get_error_dict()
+    assert [v.number for v in result.values] == list(range(60))
+    assert all(v.right() for v in result.values)
+
+
+def test_what_large_results_come_with():
+    """Values that cannot travel, dropped tasks, failures, and small values, in one job."""
+
+    def give(number):
+        if number % 7 == 1:
+            return Lock()
+        if number % 7 == 2:
+            return df.DROP
+        if number % 7 == 3:
+            raise ValueError(number)
+        return Block.made(number, HEAVY) if number % 7 else number
+
+    result = chain(give, len_or_number).run(range(70))
+    errors = [type(outcome.error) for outcome in result.outcomes]
+    kinds = [type(None), df.PayloadError, type(None), ValueError, type(None), type(None), type(None)]
+    assert errors == kinds * 10
+    assert result.counts["give"].dropped == 10
+    assert result.values == [n if n % 7 == 0 else HEAVY for n in range(70) if n % 7 not in (1, 2, 3)]
+
+
+def len_or_number(value):
+    assert isinstance(value, int) or value.right()
+    return value if isinstance(value, int) else len(value.view)
+
+
+def test_large_results_are_told_from_one_another_where_they_cannot_be_read():
+    made = draft.Draft(draft.Heap())
+    numbers = [1, 2, 3]
+    placed = [made.put(Fragile(number)) for number in numbers]
+    payload, bad = made.sealed(placed)
+    assert (payload.count, bad) == (3, [])
+    broken.add(2)
+    try:
+        values, errors = codec.read_values(payload)
+    finally:
+        broken.clear()
+    assert [v and v.number for v in values] == [1, None, 3]
+    assert [(at, "number 2" in str(error)) for at, error in errors.items()] == [(1, True)]
+
+
+broken = set()
+
+
+class Fragile:
+    def __init__(self, number):
+        if number in broken:
+            raise RuntimeError(f"number {number}")
+        self.number = number
+
+    def __reduce__(self):
+        return Fragile, (self.number,)
+
+
+def test_a_child_of_a_function_writes_nothing_where_its_parent_does():
+    graph = df.TaskManager(forking) >> df.TaskManager(same)
+    result = graph.run(range(30))
+    assert not result.get_error_dict()
+    assert all(v.right() for v in result.values)
+
+
+def forking(number):
+    if number % 5 == 4 and os.fork() == 0:
+        return Block.made(number + 1, HEAVY)  # which is not what its parent gives
+    return Block.made(number, HEAVY)
+
+
 def test_children_and_members():
     graph = df.Splitter(parts) >> df.TaskManager(copy) >> df.Merger(total)
     assert graph.run([5, 0, 40]).values == [10, 0, 780]
@@ -452,8 +545,8 @@ class TestAccounts:
 
     def given(self, worker=1, size=100):
         pool = segments.Segments()
-        pool.wants(worker, 1)
-        new, spares, fds = pool.supply(worker, size)
+        pool.wants(worker, 1, size)
+        new, spares, fds = pool.supply(worker, 1)
         assert len(spares) == len(new) == len(fds) == 2
         os.ftruncate(fds[0], size)
         return pool, spares
@@ -462,10 +555,10 @@ class TestAccounts:
         pool, (number, _) = self.given()
         payload = pool.arrived(1, number, 100, 1)
         for worker in (2, 3):
-            new, _, fds = pool.deliver(worker, [number])
+            new, _, fds = pool.deliver(worker, [number], 1)
             assert number in new
             assert pool.all[number].fd in fds
-        assert pool.deliver(2, [number]) == ([], [], [])  # it has the descriptor
+        assert pool.deliver(2, [number], 1) == ([], [], [])  # it has the descriptor
         del payload
         for worker, left in ((2, True), (3, True), (2, False)):
             pool.collect()
@@ -477,7 +570,7 @@ class TestAccounts:
     def test_a_dead_worker_has_nothing(self):
         pool, (number, spare) = self.given()
         payload = pool.arrived(1, number, 100, 1)
-        _, others, _ = pool.deliver(2, [number])
+        _, others, _ = pool.deliver(2, [number], 1)
         pool.lost(1)
         assert [s.number for s in pool.free] == [spare]
         pool.lost(2)
@@ -492,19 +585,19 @@ class TestAccounts:
     def test_spares_come_with_the_first_delivery(self):
         pool, (number, _) = self.given()
         payload = pool.arrived(1, number, 100, 1)
-        new, spares, fds = pool.deliver(2, [number])
+        new, spares, fds = pool.deliver(2, [number], 1)
         assert len(spares) == 2
         assert new == [number, *spares]
         assert fds == [pool.all[n].fd for n in new]
         assert all(pool.all[n].writer == 2 for n in spares)
-        assert pool.deliver(2, [number])[1] == []
+        assert pool.deliver(2, [number], 1)[1] == []
         assert payload.size == 100
         pool.close()
 
     def test_workers_that_only_read_do_not_take_all_segments(self):
         pool, (number, _) = self.given()
         payload = pool.arrived(1, number, 100, 1)
-        given = [len(pool.deliver(worker, [number])[1]) for worker in range(2, 60)]
+        given = [len(pool.deliver(worker, [number], 1)[1]) for worker in range(2, 60)]
         assert set(given) == {0, 2}
         assert len(pool.all) <= segments.SEGMENTS_MOST // 2 + 1
         assert payload.size == 100

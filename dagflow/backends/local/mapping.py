@@ -6,6 +6,7 @@ import mmap
 import os
 
 from dagflow.backends.local.private import POPULATE_WRITE, Views, populate
+from dagflow.work.values import Sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
 
 
 def rounded(size: int) -> int:
-    """How large a segment is made for so many bytes: a power of two, so that once grown it rarely has to grow again."""
-    return 1 << max(16, (size - 1).bit_length())
+    """How large a segment is made for so many bytes: up to a seventh more, so that it rarely has to grow again."""
+    step = 1 << max(16, (size - 1).bit_length() - 3)
+    return -(-size // step) * step
 
 
-def write(memory: mmap.mmap, parts: list[Part]) -> None:
-    """Put the parts of a payload one behind the other."""
+def write(memory: mmap.mmap, parts: list[Part], size: int, start: int = 0) -> None:
+    """Put the parts of a payload, of ``size`` bytes in all, one behind the other."""
     with memoryview(memory) as view:
-        at = sum(map(len, parts))
+        end = start + size
         for part in reversed(parts):  # what was made last is in a cache still
-            at -= len(part)
-            view[at : at + len(part)] = part
+            at = end - len(part)
+            view[at:end] = part
+            end = at
 
 
 class Hold:
@@ -80,6 +83,28 @@ class Written:
         return bytes(self.contents())
 
 
+class Spare:
+    """A segment that is the worker's to write into."""
+
+    __slots__ = ("mappings", "number", "size")
+
+    def __init__(self, mappings: Mappings, number: int, size: int) -> None:
+        self.mappings, self.number, self.size = mappings, number, size
+
+    def write(self, at: int, parts: list[Part], size: int) -> None:
+        """Write ``parts``, of ``size`` bytes in all."""
+        self.size = max(self.size, at + size)
+        write(self.mappings.shared(self.number, self.size), parts, size, at)
+
+    def sealed(self, size: int, count: int) -> Sealed:
+        """The payload that was written into it."""
+        return Sealed(b"", count, Written(self.number, size))
+
+    def give_back(self) -> None:
+        """It was not needed."""
+        self.mappings.spares.insert(0, self.number)
+
+
 class Mappings:
     """The segments that a worker has been told of. ``more`` looks whether the driver has sent spares meanwhile."""
 
@@ -109,16 +134,23 @@ class Mappings:
         del self.ended[: len(found)]
         return found
 
-    def store(self, parts: list[Part], size: int) -> Written | None:
-        """Write a block into a spare; None where there is none."""
+    def spare(self, size: int) -> Spare | None:
+        """One of the spares, for about so many bytes; None where there is none."""
         if not self.spares and self.more is not None:
             self.more()
         try:
             number = self.spares.pop(0)
         except IndexError:
             return None
-        write(self.shared(number, size), parts)
-        return Written(number, size)
+        return Spare(self, number, size)
+
+    def store(self, parts: list[Part], size: int) -> Written | None:
+        """Write a block into a spare; None where there is none."""
+        spare = self.spare(size)
+        if spare is None:
+            return None
+        spare.write(0, parts, size)
+        return Written(spare.number, size)
 
     def shared(self, number: int, size: int) -> mmap.mmap:
         """A segment as all processes see it, with room for ``size`` bytes."""

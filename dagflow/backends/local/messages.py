@@ -89,7 +89,9 @@ def pack_job(job: Job, store: Store | None = None) -> tuple[Any, _Load]:
         groups.append((packed_pieces, state, group.final))
     if bad:
         raise Unsendable(bad)
-    return ("job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt, job.timed), load
+    return (
+        "job", job.kind, job.count, pieces, groups, job.skip, job.cuts, job.attempt, job.timed, job.weight,
+    ), load  # fmt: skip
 
 
 def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, PayloadError]]]:
@@ -115,7 +117,7 @@ def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, Payload
 
 def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
     """The job that `pack_job` packed."""
-    _, kind, count, pieces, groups, skip, cuts, attempt, timed = message
+    _, kind, count, pieces, groups, skip, cuts, attempt, timed, weight = message
     sealed: dict[Any, Sealed] = {}
 
     def at(where: Any, count: int) -> Sealed:
@@ -144,6 +146,7 @@ def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
         cuts,
         attempt,
         timed,
+        weight,
     )
 
 

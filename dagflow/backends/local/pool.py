@@ -61,7 +61,7 @@ class _Worker:
         self.writer = Writer(sock)
         self.pid: int | None = None
         self.up = False
-        self.jobs = 0
+        self.jobs = self.open = 0
         self.stopping = False
         self.writable = False
         self.closed_at: float | None = None
@@ -203,12 +203,13 @@ class Pool:
         except Unsendable as unsendable:
             self._refuse(worker, token, unsendable.bad, job)
             return
-        if load.segments:
-            new, spares, fds = self.segments.deliver(number, load.segments)
-            if new or spares:
-                self._send(worker, pack(0, ("segments", new, spares), []), fds)
         worker.jobs += 1
-        self._send(worker, pack(token, message, load.blobs))
+        worker.open += 1
+        buffers = pack(token, message, load.blobs)
+        new, spares, fds = self.segments.deliver(number, load.segments, worker.open)
+        if new or spares:
+            buffers = [*pack(0, ("segments", new, spares), []), *buffers]  # it is woken once for both
+        self._send(worker, buffers, fds)
 
     def grant(self, number: int, token: int, count: int, cut: int) -> None:
         """Let a split go on."""
@@ -359,8 +360,9 @@ class Pool:
         if worker.stopping:
             return
         if message[0] == "answer":
-            self.mailbox.post(unpack_answer(worker.number, token, message, blobs, self.segments))
-            self._supply(worker, message, blobs)
+            answer = unpack_answer(worker.number, token, message, blobs, self.segments)
+            self.mailbox.post(answer)
+            self._supply(worker, message, blobs, last=answer.last)
         elif message[0] == "let go":
             self.segments.let_go(worker.number, message[1])
         elif message[0] == "up":
@@ -373,18 +375,20 @@ class Pool:
             advice = ". Put it into a module that the workers can import" if "__main__" in message[1] else ""
             worker.refused = f"cannot load its function: {message[1]}{advice}\n{message[2]}"
 
-    def _supply(self, worker: _Worker, message: Any, blobs: list[bytes]) -> None:
-        """Give a worker that sends large payloads segments to write the next ones into."""
+    def _supply(self, worker: _Worker, message: Any, blobs: list[bytes], *, last: bool) -> None:
+        """See how large what a worker sends is. The next segments to write into come with its next job, if any do."""
+        worker.open -= last
         sizes = [len(blob) for blob in blobs if len(blob) >= LARGE]
         for output in message[2]:
             if not isinstance(output[1], int):
                 sizes.append(output[1][1])
         if not sizes:
             return
-        self.segments.wants(worker.number, len(sizes))
-        new, spares, fds = self.segments.supply(worker.number, max(sizes))
-        if spares:
-            self._send(worker, pack(0, ("segments", new, spares), []), fds)
+        self.segments.wants(worker.number, len(sizes), max(sizes))
+        if not last:
+            new, spares, fds = self.segments.supply(worker.number, worker.open)
+            if spares:
+                self._send(worker, pack(0, ("segments", new, spares), []), fds)
 
     # -- deaths -----------------------------------------------------------------------------------------
 

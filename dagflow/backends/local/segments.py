@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 SEGMENTS_MOST: Final = 64
 """Each costs a file descriptor here and in each worker that has seen it."""
 BYTES_MOST: Final = 256 << 20
-SPARES_LEAST: Final = 2
+JOBS_LEAST: Final = 2
+"""A worker has spares for the answers to so many jobs, or to all that it has."""
 SPARES_MOST: Final = 8
 
 
@@ -122,7 +123,8 @@ class Segments:
         self.spares: dict[int, set[int]] = {}
         self.known: dict[int, set[int]] = {}
         """By worker: the segments whose descriptors it has."""
-        self.appetite: dict[int, int] = {}
+        self.appetite: dict[int, tuple[int, int]] = {}
+        """By worker: how many large payloads its answers have, and how large they are."""
         self._numbers = 0
 
     # -- for the driver's own values --------------------------------------------------------------------
@@ -132,22 +134,25 @@ class Segments:
         segment = self._take(size)
         if segment is None:
             return None
-        write(segment.mapped(size), parts)
+        write(segment.mapped(size), parts, size)
         segment.kept = True
         return Kept(self, segment, size)
 
     # -- deliveries -------------------------------------------------------------------------------------
 
-    def deliver(self, worker: int, numbers: list[int]) -> Supply:
-        """Payloads go to a worker. With the first of them go some spares: who reads much may well write much."""
+    def deliver(self, worker: int, numbers: list[int], jobs: int) -> Supply:
+        """Payloads go to a worker, which then has so many ``jobs``, and with them the spares that it wants.
+
+        With the first payloads go some too: who reads much may well write much.
+        """
         supply: Supply = [], [], []
         for number in numbers:
             segment = self.all[number]
             segment.delivered[worker] = segment.delivered.get(worker, 0) + 1
             self._introduce(worker, segment, supply)
-        if worker not in self.appetite and len(self.all) < SEGMENTS_MOST // 2:
-            self.wants(worker, len(numbers))
-            self._fill(worker, self.all[numbers[0]].room, supply)
+        if numbers and worker not in self.appetite and len(self.all) < SEGMENTS_MOST // 2:
+            self.wants(worker, len(numbers), self.all[numbers[0]].room)
+        self._fill(worker, jobs, supply)
         return supply
 
     def let_go(self, worker: int, numbers: list[int]) -> None:
@@ -188,20 +193,23 @@ class Segments:
         segment.payload = ref(payload)
         return payload
 
-    def wants(self, worker: int, large: int) -> None:
-        """A worker's answer had so many large payloads: keep spares for about two more such answers with it."""
-        wanted = min(SPARES_MOST, max(SPARES_LEAST, 2 * large))
-        self.appetite[worker] = max(wanted, self.appetite.get(worker, 0) * 3 // 4)
+    def wants(self, worker: int, large: int, size: int) -> None:
+        """A worker's answer had so many large payloads, the largest of ``size`` bytes."""
+        known, _ = self.appetite.get(worker, (0, 0))
+        self.appetite[worker] = max(large, known * 3 // 4), size
 
-    def supply(self, worker: int, size: int) -> Supply:
-        """Spares that a worker gets now, for payloads of about ``size`` bytes."""
+    def supply(self, worker: int, jobs: int) -> Supply:
+        """Spares that a worker gets now, which has so many ``jobs``."""
         supply: Supply = [], [], []
-        self._fill(worker, size, supply)
+        self._fill(worker, jobs, supply)
         return supply
 
-    def _fill(self, worker: int, size: int, supply: Supply) -> None:
+    def _fill(self, worker: int, jobs: int, supply: Supply) -> None:
+        large, size = self.appetite.get(worker, (0, 0))
+        if not large:
+            return
         mine = self.spares.setdefault(worker, set())
-        while len(mine) < self.appetite.get(worker, 0):
+        while len(mine) < min(SPARES_MOST, large * max(JOBS_LEAST, jobs)):
             segment = self._take(size)
             if segment is None:
                 break

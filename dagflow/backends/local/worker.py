@@ -202,7 +202,8 @@ def _host(worker: int, program: Program, line: _Line, inbox: _Inbox) -> _Alone |
     store = line.mappings.store
     if program.mode in ("serial", "process"):
         line.mappings.more = inbox.look  # one thread reads and works
-        return _Alone(worker, Runner(program, seal=True, mark=line.mark, store=store), line)
+        runner = Runner(program, seal=True, mark=line.mark, store=store, spare=line.mappings.spare)
+        return _Alone(worker, runner, line)
     runner = Runner(program, seal=True, store=store)
     if program.mode == "async":
         from dagflow.work.loop import Loop
