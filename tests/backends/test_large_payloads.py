@@ -496,6 +496,17 @@ class TestViews:
         views.look()
         assert len(self.mapped(segment)) == 2
 
+    @pytest.mark.parametrize("how", [private.POPULATE_WRITE, -1])
+    def test_its_pages_are_its_own_when_a_function_forks(self, segment, how, monkeypatch):
+        monkeypatch.setattr(private, "POPULATE_WRITE", how)  # which older systems do not know
+        held = self.read(private.Views(), self.filled(segment, 1))
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        self.filled(segment, 2)
+        assert held.view == b"\1" * SIZE
+
     def test_a_delivery_is_let_go_of_with_its_last_view(self, segment):
         views = private.Views()
         hold = Held(None)

@@ -85,6 +85,14 @@ class Private(mmap.mmap):
         _in_use.discard(self)
         return True
 
+    def part(self) -> None:
+        """Have pages of its own, as if all had been written to."""
+        try:
+            self.madvise(POPULATE_WRITE, 0, self.reach)
+        except (OSError, ValueError):  # Linux before 5.14
+            for at in range(0, self.reach, mmap.PAGESIZE):
+                self[at] = self[at]
+
     def written(self) -> bool:
         """Whether any page may have been written to since it was mapped."""
         told = b""
@@ -147,8 +155,14 @@ _in_use: WeakSet[Private] = WeakSet()
 
 def _part() -> None:
     """Before a function forks: the driver will not hear of what its child still reads, so it gets pages of its own."""
-    for memory in list(_in_use):
-        populate(memory, POPULATE_WRITE, memory.reach)
+    while True:
+        try:
+            found = list(_in_use)
+            break
+        except RuntimeError:
+            pass  # another thread has just opened one
+    for memory in found:
+        memory.part()
 
 
 os.register_at_fork(before=_part)
