@@ -614,6 +614,17 @@ class TestAccounts:
         assert payload.size == 100
         pool.close()
 
+    def test_a_worker_that_writes_nothing_large_gets_no_more_spares(self):
+        pool, (number, _) = self.given()
+        payload = pool.arrived(1, number, 100, 1)
+        assert len(pool.deliver(2, [number], 1)[1]) == 2
+        pool.wants(2, 0, 0)
+        assert pool.deliver(2, [number], 8)[1] == []
+        pool.wants(2, 1, 100)
+        assert len(pool.deliver(2, [number], 8)[1]) == 6  # one for each job, as far as spares go
+        assert payload.size == 100
+        pool.close()
+
     def test_a_worker_writes_into_its_own_only(self):
         pool, (number, _) = self.given()
         with pytest.raises(ValueError, match="none of worker 2's"):

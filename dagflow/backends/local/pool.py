@@ -382,10 +382,8 @@ class Pool:
         for output in message[2]:
             if not isinstance(output[1], int):
                 sizes.append(output[1][1])
-        if not sizes:
-            return
-        self.segments.wants(worker.number, len(sizes), max(sizes))
-        if not last:
+        self.segments.wants(worker.number, len(sizes), max(sizes, default=0))
+        if sizes and not last:
             new, spares, fds = self.segments.supply(worker.number, worker.open)
             if spares:
                 self._send(worker, pack(0, ("segments", new, spares), []), fds)
