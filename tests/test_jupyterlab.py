@@ -136,9 +136,8 @@ class Lab:
         """Open a notebook and wait until its kernel is there (what is run before that is silently lost)."""
         self.browser.get(f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={self.token}&reset")
         self.until(lambda: self.seen(f"{CELL} .cm-content"), "the notebook's cells")
-        self.until(
-            lambda: "(ipykernel) | Idle" in self.find("#jp-bottom-panel, #jp-main-statusbar")[-1].text, "its kernel"
-        )
+        self.until(lambda: "(ipykernel)" in self.find(".jp-Toolbar-kernelName")[-1].text, "its kernel's name")
+        self.until(lambda: self.seen(".jp-Notebook-ExecutionIndicator[data-status=idle]"), "its kernel")
 
     def run(self, number: int) -> Any:
         """Run a code cell; gives the cell."""
