@@ -293,7 +293,7 @@ WORKLOADS: dict[str, Workload] = {
                  (Figure("p50", "p50 ms", 3, False), Figure("p99", "p99 ms", 3, False)), w2),
         Workload("W3", "2,000 tasks split into 100 children each, squared, summed per task", "gather",
                  2000, 200, _figure("rate", "children/s"), w3),
-        Workload("W4", "arrays of 1 MiB (float32) through three processes", "stream", 300, 40,
+        Workload("W4", "1,000 arrays of 1 MiB (float32) through three processes", "stream", 1000, 40,
                  _figure("rate", "GiB/s", 3), w4, memory=True),
         Workload("W5", "300 tasks of 5 ms, two workers", "spread", 300, 40, _EFFICIENCY, w5),
         Workload("W6", "2,000 tasks of 0.2 ms, 1 % of them of 50 ms, five such at a time", "spread",

@@ -16,7 +16,7 @@ from benchmarks.limits.pipes import batched
 class Spdl(Contender):
     name = "SPDL"
     package = "spdl"
-    sizes = {"W1": 1000, "W9a": 5000, "W9b": 2000}
+    sizes = {"W1": 1000, "W4": 300, "W9a": 5000, "W9b": 2000}
 
     def prepare(self) -> None:
         import spdl.pipeline

@@ -18,7 +18,7 @@ class Imap(Contender):
 
     name = "imap(1)"
     chunk = 1
-    sizes = {"W1": 20_000, "W9a": 100_000, "W9b": 5000}
+    sizes = {"W1": 20_000, "W4": 100, "W9a": 100_000, "W9b": 5000}
     only = ("W1", "W2", "W4", "W5", "W6", "W6c", "W8", "W9a", "W9b")
 
     def stream(self, functions: Functions, source: Iterable[Any]) -> Iterator[Any]:
