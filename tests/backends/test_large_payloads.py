@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from functools import partial
 from threading import Lock
 from weakref import finalize, ref
@@ -529,14 +530,18 @@ class TestViews:
             views.look()
         assert len(kept) == private.KEPT_MOST + 1
 
-    def test_what_cannot_be_looked_at_is_taken_for_written(self, segment, monkeypatch):
+    @pytest.mark.parametrize("why", ["not for everybody", "no ctypes"])
+    def test_what_cannot_be_looked_at_is_taken_for_written(self, why, segment, monkeypatch):
         views = private.Views()
-        held = self.read(views, segment)
 
         def refused(*args):
             raise PermissionError
 
-        monkeypatch.setattr(os, "open", refused)
+        if why == "no ctypes":
+            monkeypatch.setitem(sys.modules, "_ctypes", None)
+        held = self.read(views, segment)
+        if why == "not for everybody":
+            monkeypatch.setattr(os, "open", refused)
         del held
         views.look()
         monkeypatch.undo()

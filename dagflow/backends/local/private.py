@@ -16,16 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    class _SimpleCData:
-        @classmethod
-        def from_buffer(cls, source: Any) -> Any: ...
-
-    def _addressof(data: Any) -> int: ...
-
-else:  # what `ctypes` is made of: `ctypes` itself takes longer to import than forking takes
-    from _ctypes import _SimpleCData
-    from _ctypes import addressof as _addressof
-
 COPIED_MOST = 4 << 20
 """A payload of no more bytes than these is copied instead, where readers write to what they are given, or keep it: it
 takes twice as long to have the pages of a mapping copied one by one, as they are written to."""
@@ -47,8 +37,19 @@ def populate(memory: mmap.mmap, how: int, size: int) -> None:
         pass  # Linux before 5.14
 
 
-class _Byte(_SimpleCData):
-    _type_ = "c"
+_byte: Any = None
+
+
+def _address(memory: mmap.mmap) -> int:
+    """Where a mapping that can be written to begins; -1 where that cannot be told."""
+    global _byte
+    try:
+        import _ctypes  # what `ctypes` is made of: `ctypes` itself takes longer to import than forking takes
+    except ImportError:
+        return -1
+    if _byte is None:
+        _byte = type("_byte", (_ctypes._SimpleCData,), {"_type_": "c"})
+    return int(_ctypes.addressof(_byte.from_buffer(memory)))
 
 
 class Private(mmap.mmap):
@@ -64,7 +65,7 @@ class Private(mmap.mmap):
         """The first ``size`` bytes, to be read by whoever has them, for this delivery."""
         if size > self.reach:
             if not self.reach:
-                self._entries = _addressof(_Byte.from_buffer(self)) // mmap.PAGESIZE * _ENTRY_BYTES
+                self._entries = _address(self) // mmap.PAGESIZE * _ENTRY_BYTES
             self.reach = size
             populate(self, POPULATE_READ, size)
         with memoryview(self) as whole:
