@@ -221,10 +221,11 @@ class SqliteJournal:
         return _bytes(found[0][0]) if found else None
 
     def rows(self, block: int) -> list[tuple[int, bytes]]:
-        """The rows of a block."""
+        """The rows of a block; one whose number is damaged is none, which the block's balance shows."""
         return [
             (number, _bytes(body))
             for number, body in self._ask("SELECT number, body FROM rows WHERE block = ? ORDER BY number", block)
+            if isinstance(number, int)
         ]
 
     def blob(self, number: int) -> bytes | None:

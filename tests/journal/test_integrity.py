@@ -325,6 +325,22 @@ def test_a_row_that_is_gone_or_has_come_back_is_noticed(where):
             journal.outcomes  # noqa: B018
 
 
+@pytest.mark.parametrize("row", ["balance", "entries"])
+def test_a_row_whose_number_is_no_number_any_more_is_noticed(where, row):
+    """SQLite keeps what is there, whatever the column says: text, or nothing, where a bit of its kind has flipped."""
+    run(where, range(20))
+    which = "number = 0" if row == "balance" else "number = (SELECT max(number) FROM rows WHERE block = 0)"
+    alter(where, f"UPDATE rows SET number = 'x' WHERE block = 0 AND {which}")
+    damaged = where.read_bytes()
+    result = run(where, range(20))
+    assert told(result) == EXPECTED[:20]
+    assert any("damaged" in note for note in result.notes)
+    assert told(run(where, range(20))) == EXPECTED[:20]
+    where.write_bytes(damaged)
+    with pytest.raises(JournalError, match="damaged"), df.open_journal(where) as journal:
+        journal.outcomes  # noqa: B018
+
+
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 @pytest.mark.parametrize("part", range(3))
 def test_no_bit_that_flips_gives_another_result(where, part, state):
