@@ -19,7 +19,7 @@ from dagflow.work import codec, draft, execute
 pytestmark = pytest.mark.timeout(60)
 SIZE = 300_000
 SIZES = (SIZE, private.COPIED_MOST + 1)
-"""What a worker copies, and what it maps."""
+"""What is copied for who writes to what it is given or keeps it, and what is mapped for everybody."""
 
 
 class Block:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rounded(size: int) -> int:
-    """How large a segment is made for so many bytes: up to a seventh more, so that it rarely has to grow again."""
+    """How large a segment is made for so many bytes: up to a quarter more, so that it rarely has to grow again."""
     step = 1 << max(16, (size - 1).bit_length() - 3)
     return -(-size // step) * step
 

@@ -61,7 +61,7 @@ class _Worker:
         self.writer = Writer(sock)
         self.pid: int | None = None
         self.up = False
-        self.jobs = self.open = 0
+        self.jobs = self.open = 0  # how many it was given in all, and has not answered yet
         self.stopping = False
         self.writable = False
         self.closed_at: float | None = None
