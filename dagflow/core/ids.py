@@ -16,6 +16,7 @@ as they were written. Spaces hold what is counted in them (`families`) and are f
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 TYPE_CHECKING = False
@@ -152,28 +153,27 @@ def slice_segments(segments: Sequence[Segment], low: int, high: int) -> list[Seg
 def take(segments: Sequence[Segment], positions: Sequence[int]) -> list[Segment]:
     """The tasks at ``positions`` (rising) of the segments."""
     if len(segments) == 1:
-        if not len(positions):
-            return []
         space, indices = segments[0]
-        if isinstance(indices, range) and indices.step == 1:
-            first = indices.start
-            if positions[-1] - positions[0] == len(positions) - 1:
-                return [(space, range(first + positions[0], first + positions[-1] + 1))]
-            return [(space, [first + p for p in positions])]
-        return [(space, [indices[p] for p in positions])]
+        return [(space, _at(indices, positions, 0))] if len(positions) else []
     found: list[Segment] = []
     start = at = 0
     for space, indices in segments:
         end = start + len(indices)
-        begin = at
-        while at < len(positions) and positions[at] < end:
-            at += 1
+        begin, at = at, bisect_left(positions, end, at)
         if at > begin:
-            found.append((space, [indices[p - start] for p in positions[begin:at]]))
+            found.append((space, _at(indices, positions[begin:at], start)))
         start = end
         if at == len(positions):
             break
     return found
+
+
+def _at(indices: Sequence[int], positions: Sequence[int], start: int) -> Sequence[int]:
+    """Those of ``indices``, the first of which is at ``start``; of neighbours that are a range a range."""
+    first, last = positions[0] - start, positions[-1] - start
+    if last - first == len(positions) - 1 and isinstance(indices, range) and indices.step == 1:
+        return indices[first : last + 1]
+    return [indices[p - start] for p in positions]
 
 
 def tasks_of(segments: Iterable[Segment]) -> Iterable[tuple[Space, int]]:

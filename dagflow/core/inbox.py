@@ -106,6 +106,9 @@ class Inbox:
         self.slots = plan.width if plan.mode == "process" else 1
         self.lanes = plan.width if plan.mode in ("thread", "async") else 1
         self.unit = plan.batch_size or 1
+        # Coroutines that wait equally long end together: the next width is then at hand, and one more until the driver,
+        # whose thread may have to wait for that of the loop, has heard of it.
+        self.widths = 3 if plan.mode == "async" else 2
         self._judge()
         self.allowance = 0.0
         self.allowed_at: float | None = None
@@ -243,7 +246,8 @@ class Inbox:
             return 0
         if self.lanes > 1:
             busy = self.lanes * self.unit
-            return max(0, 2 * busy - worker.load) if worker.load <= busy * 3 // 2 else 0
+            most = self.widths * busy
+            return max(0, most - worker.load) if worker.load <= most - busy // 2 else 0
         if not worker.leases:
             return self.share()
         if self.plan.timeout is not None or (len(worker.leases) > 1 and not self._brief(worker)):

@@ -182,7 +182,7 @@ class Scheduler(Crew):
             # Reading less than an envelope at a time would make small envelopes all the way down.
             want = max(want, min(room, 2 * want))
         else:
-            want = max(64, want)
+            want = max([64, want, *(node.lanes * node.unit for node in entries)])
         size = max([node.value_bytes or 0.0 for node in entries])
         if size:
             want = min(want, max(1, int(LEASE_BYTES / size)))

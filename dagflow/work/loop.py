@@ -1,11 +1,18 @@
-"""Loop: an event loop in a thread of its own, where coroutines take units of work from all leases."""
+"""Loop: an event loop in a thread of its own, where coroutines take units of work from all leases.
+
+A coroutine of the user's finds an `asyncio.Task` and a context of its own. To make them costs about as much as all else
+that is done for it, so they are used for the next task as well, where nothing can tell them from new ones.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
+from sys import getrefcount
 from time import monotonic
+from weakref import getweakrefcount
 
 from dagflow.core.job import SPLIT_CREDIT
 from dagflow.graph.marks import DROP
@@ -15,6 +22,7 @@ from dagflow.work.sharing import Post, Sharing, Unit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import ContextVar
     from typing import Any, Final
 
     from dagflow.core.job import Answer, Job
@@ -32,7 +40,10 @@ class Loop(Sharing):
         self.program = program
         self.queue: deque[Unit] = deque()
         self.active = 0
+        self.plain = self.single and program.timeout is None
+        self.context = copy_context()
         self.flushing = False
+        self.turns = 0
         self.ending = False
         self.kept: set[asyncio.Task[Any]] = set()
         self.stop: asyncio.Event | None = None
@@ -118,13 +129,20 @@ class Loop(Sharing):
         while self.queue and self.active < self.program.width:
             unit = self.queue.popleft()
             self.active += 1
-            self._keep(self._guarded(self._split(unit) if self.splits else self._do(unit)))
+            if self.plain:
+                self._begin(self._several(unit))
+            else:
+                self._keep(self._guarded(self._split(unit) if self.splits else self._do(unit)))
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
-        assert self.loop is not None
-        task = self.loop.create_task(coroutine)
-        self.kept.add(task)
+        task = self._begin(coroutine)
         task.add_done_callback(self.kept.discard)
+        return task
+
+    def _begin(self, coroutine: Any) -> asyncio.Task[Any]:
+        assert self.loop is not None
+        task = self.loop.create_task(coroutine, context=self.context.copy())
+        self.kept.add(task)
         return task
 
     async def _guarded(self, coroutine: Any) -> None:
@@ -134,6 +152,45 @@ class Loop(Sharing):
             if not self.ending:
                 self.broke()
             raise
+
+    async def _several(self, unit: Unit) -> None:
+        """A task, and those after it, as long as each leaves its asyncio task as it was and lets others have the loop.
+
+        `_do` for one task, laid out flat.
+        """
+        from asyncio import current_task
+
+        try:
+            task = current_task()
+            assert task is not None
+            references, variables, turn = _references(task), list(self.context.items()), -1
+            call, queue = self.runner.call, self.queue
+            while True:
+                lease, position, start = unit.lease, unit.low, monotonic()
+                result: Any = None
+                failure: BaseException | None = None
+                try:
+                    result = call(lease.values[position])
+                    if hasattr(result, "__await__"):
+                        result = await result
+                except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
+                    failure, result = error, None
+                self.still_own()
+                lease.done.append((position, result, failure, start, monotonic(), 1))
+                if not self.flushing:
+                    self._flush_soon()
+                if failure is not None or turn == self.turns or not queue:
+                    break
+                if _references(task) != references or not _is_untouched(task, variables):
+                    break
+                turn, unit = self.turns, queue.popleft()
+            self.kept.discard(task)
+        except BaseException:
+            if not self.ending:
+                self.broke()
+            raise
+        self.active -= 1
+        self._fill()
 
     async def _do(self, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
@@ -159,12 +216,16 @@ class Loop(Sharing):
         self.active -= 1
         self._fill()
         if not self.flushing:
-            self.flushing = True
-            assert self.loop is not None
-            self.loop.call_soon(self._flush)
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        assert self.loop is not None
+        self.flushing = True
+        self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self.flushing = False
+        self.turns += 1
         try:
             for answer in self.collect():
                 self.post(answer)
@@ -258,6 +319,21 @@ class Loop(Sharing):
         self.post(answer)
         for _ in answer.outputs:
             await unit.lease.credit.acquire()
+
+
+def _references(task: asyncio.Task[Any]) -> tuple[int, int]:
+    """How many know an asyncio task. To be compared only with what the same caller was told."""
+    return getrefcount(task), getweakrefcount(task)
+
+
+def _is_untouched(task: asyncio.Task[Any], variables: list[tuple[ContextVar[Any], Any]]) -> bool:
+    """Whether nothing is to be called at an asyncio task's end, and its context has these ``variables``."""
+    now = copy_context()
+    return (
+        getattr(task, "_callbacks", task) is None
+        and len(now) == len(variables)
+        and all(now.get(variable, now) is value for variable, value in variables)
+    )
 
 
 def _retrieve(task: Any) -> None:

@@ -710,5 +710,5 @@ def test_workers_and_lanes_by_mode(mode):
     func = also_never if mode == "async" else never
     play = Play(Graph(TaskManager(func, mode, 3 if mode != "serial" else None, name="a")))
     play.give(*range(20))
-    shapes = {"serial": [1, 1], "thread": [6], "process": [1, 1, 1], "async": [6]}
+    shapes = {"serial": [1, 1], "thread": [6], "process": [1, 1, 1], "async": [9]}
     assert [job.job.count for job in play.jobs("a")] == shapes[mode]

@@ -57,7 +57,8 @@ class TestSegments:
     def test_taking_of_several_segments(self):
         assert take(TWO, [0, 2]) == [(SPACES[0], [10, 12])]
         assert take(TWO, [4]) == [(SPACES[1], [5])]
-        assert take(TWO, [1, 3]) == [(SPACES[0], [11]), (SPACES[1], [7])]
+        assert take(TWO, [1, 3]) == [(SPACES[0], range(11, 12)), (SPACES[1], [7])]
+        assert take(TWO, [1, 2, 3, 4]) == [(SPACES[0], range(11, 13)), (SPACES[1], [7, 5])]
         assert take([], []) == []
 
 
