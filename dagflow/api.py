@@ -6,7 +6,6 @@ their own, so that the run goes on while the user's code is busy.
 
 from __future__ import annotations
 
-import re
 import threading
 import weakref
 from collections.abc import (
@@ -767,10 +766,11 @@ def _bytes(given: int | str) -> int:
     if isinstance(given, bool) or not isinstance(given, (int, str)):
         raise ValueError(f'max_bytes must be a number of bytes or a text such as "1GB", not {given!r}')
     if isinstance(given, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B|)\s*", given.upper())
-        if match is None or match[2] not in _UNITS:
+        number = given.upper().strip().rstrip("KMGTIB")
+        unit, (whole, point, part) = given.upper().strip()[len(number) :], number.strip().partition(".")
+        if unit not in _UNITS or not whole.isdecimal() or not (part.isdecimal() if point else True):
             raise ValueError(f'max_bytes must be a number of bytes or a text such as "1GB", not {given!r}')
-        given = int(float(match[1]) * _UNITS[match[2]])
+        given = int(float(number) * _UNITS[unit])
     if given < 1:
         raise ValueError(f"max_bytes must be at least 1, not {given}")
     return given

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
-from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Indices, Segment, take, tasks_of
+from dagflow.core.payload import ErrorRecord
 from dagflow.draw.faces import Pictured
 from dagflow.errors import PayloadError
 from dagflow.observe.case import case_of

@@ -13,7 +13,7 @@ from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
 
 if TYPE_CHECKING:
-    from dagflow.core.envelope import ErrorRecord
+    from dagflow.core.payload import ErrorRecord
     from dagflow.graph.plan import Plan
 
 

@@ -21,12 +21,14 @@ def wiring(backend: str) -> Iterator[Any]:
         yield import_module("dagflow.api")
         return
     helper = None
-    if backend == "process":
-        from dagflow.backends.local.helper import Helper
-
-        helper = Helper.ahead()
     try:
-        yield _loaded()
+        with _without_collector():
+            if backend == "process":
+                from dagflow.backends.local.helper import Helper
+
+                helper = Helper.ahead()
+            api = import_module("dagflow.api")
+        yield api
     finally:
         if helper is not None:
             helper.give_up()
@@ -56,13 +58,14 @@ def keep_warm() -> Iterator[None]:
         yield
 
 
-def _loaded() -> Any:
+@contextmanager
+def _without_collector() -> Iterator[None]:
     # Beside what networkx has brought, the garbage collector looks through everything again and again, and finds
     # nothing: half of the time that loading takes.
     collects = gc.isenabled()
     gc.disable()
     try:
-        return import_module("dagflow.api")
+        yield
     finally:
         if collects:
             gc.enable()

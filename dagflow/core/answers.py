@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import (
-    Lease,
-)
+from dagflow.core.envelope import Lease
 from dagflow.core.ids import COPY, Segment, count_of, take, tasks_of
 from dagflow.core.inbox import JOURNAL, Inbox
 from dagflow.core.scopes import Family

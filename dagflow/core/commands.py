@@ -6,8 +6,9 @@ comes back as an event; what has been decided can be read back from the state (`
 
 from __future__ import annotations
 
-from dagflow.core.envelope import ErrorRecord, Group, Kind, Lease, Payload, Piece
+from dagflow.core.envelope import Lease
 from dagflow.core.ids import Indices, Segment, Space
+from dagflow.core.payload import ErrorRecord, Group, Kind, Payload, Piece
 from dagflow.core.record import field, record
 from dagflow.core.visits import Visit
 

@@ -8,14 +8,11 @@ from typing import Final
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import (
-    Envelope,
-    ErrorRecord,
-    Lease,
-)
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
 from dagflow.core.job import Job
+from dagflow.core.payload import ErrorRecord
 from dagflow.core.recalling import Recalling
 from dagflow.core.record import replace
 from dagflow.core.visits import Times

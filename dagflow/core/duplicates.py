@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dagflow.core import commands as do
-from dagflow.core.envelope import (
-    Envelope,
-    Lease,
-)
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import take
 from dagflow.core.inbox import Inbox
 from dagflow.core.merges import Merges

@@ -5,10 +5,10 @@ The same words are heard by a journal, invented by the simulator, and fed back b
 
 from __future__ import annotations
 
-from dagflow.core.envelope import Payload
 from dagflow.core.ids import Segment
 from dagflow.core.job import Answer as Answer
 from dagflow.core.job import Produced as Produced
+from dagflow.core.payload import Payload
 from dagflow.core.record import field, record
 
 TYPE_CHECKING = False

@@ -6,15 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from dagflow.core import commands as do
 from dagflow.core.duplicates import Duplicates
-from dagflow.core.envelope import (
-    Envelope,
-    ErrorRecord,
-    Group,
-    Lease,
-)
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import take, tasks_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold
+from dagflow.core.payload import ErrorRecord, Group
 from dagflow.core.retrying import backoff
 
 

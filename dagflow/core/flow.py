@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from dagflow.core import commands as do
-from dagflow.core.envelope import (
-    Envelope,
-    ErrorRecord,
-    FailedTask,
-    FailurePayload,
-    Payload,
-    Piece,
-)
+from dagflow.core.envelope import Envelope
 from dagflow.core.ids import FAILED, ROOT, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
+from dagflow.core.payload import ErrorRecord, FailedTask, FailurePayload, Payload, Piece
 from dagflow.core.scopes import Account, Family
 from dagflow.core.state import State
 from dagflow.core.visits import Visit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagflow.core.envelope import ErrorRecord, Group, Kind, Payload, Piece
+from dagflow.core.payload import ErrorRecord, Group, Kind, Payload, Piece
 from dagflow.core.record import field, record
 from dagflow.core.visits import Times
 

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from dagflow.core import commands as do
-from dagflow.core.envelope import (
-    Envelope,
-    ErrorRecord,
-    Group,
-    Lease,
-    Payload,
-)
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.flow import Flow
 from dagflow.core.ids import CLOSED, Indices, Segment, Space, count_of
 from dagflow.core.inbox import Inbox
 from dagflow.core.merging import Fold, MergeState
+from dagflow.core.payload import ErrorRecord, Group, Payload
 from dagflow.core.scopes import Family, order_members
 
 

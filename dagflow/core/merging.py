@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagflow.core.envelope import Envelope, ErrorRecord, Group, Payload, Piece
+from dagflow.core.envelope import Envelope
 from dagflow.core.ids import Indices, Segment, Space
+from dagflow.core.payload import ErrorRecord, Group, Payload, Piece
 from dagflow.graph.plan import MergePlan
 
 if TYPE_CHECKING:

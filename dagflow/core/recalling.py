@@ -16,10 +16,11 @@ from typing import Final
 from dagflow.core import commands as do
 from dagflow.core import events as ev
 from dagflow.core.answers import Answers
-from dagflow.core.envelope import Envelope, Group, Lease
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import Segment, take
 from dagflow.core.inbox import ENVELOPE_TASKS, JOURNAL, Inbox
 from dagflow.core.merging import Fold
+from dagflow.core.payload import Group
 
 PATIENCE_SECONDS: Final = 1.0
 """A source that gives nothing for so long, with nothing else to do, lets such a task run."""

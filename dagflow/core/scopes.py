@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dagflow.core.ids import ROOT, Indices, Space
 
 if TYPE_CHECKING:
-    from dagflow.core.envelope import ErrorRecord, Payload
+    from dagflow.core.payload import ErrorRecord, Payload
     from dagflow.graph.plan import Plan
 
 Run = tuple[Space, "Indices | int", "Payload", int]

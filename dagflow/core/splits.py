@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import (
-    Lease,
-)
+from dagflow.core.envelope import Lease
 from dagflow.core.failing import Failing
 from dagflow.core.ids import Segment, Space, take
 from dagflow.core.inbox import Inbox

@@ -7,9 +7,10 @@ from typing import Literal
 
 from dagflow.core import commands as do
 from dagflow.core.commands import Out
-from dagflow.core.envelope import Envelope, Lease, Piece
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import Segment
 from dagflow.core.inbox import Inbox, WorkerState
+from dagflow.core.payload import Piece
 from dagflow.core.retrying import Waiting
 from dagflow.core.scopes import Lineages
 from dagflow.core.story import story

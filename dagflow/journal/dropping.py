@@ -17,8 +17,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dagflow.core.envelope import Lease, Piece
+    from dagflow.core.envelope import Lease
     from dagflow.core.merging import Fold
+    from dagflow.core.payload import Piece
     from dagflow.graph.plan import NodePlan, Plan
     from dagflow.journal.book import Book
 

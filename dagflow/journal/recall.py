@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import ErrorRecord, FailurePayload, Group
 from dagflow.core.ids import take
 from dagflow.core.inbox import JOURNAL
+from dagflow.core.payload import ErrorRecord, FailurePayload, Group
 from dagflow.errors import JournalError
 from dagflow.journal.index import Children, Index, Known, Who
 from dagflow.journal.places import AGGREGATE_BITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-from dagflow.core.envelope import Piece
+from dagflow.core.payload import Piece
 from dagflow.observe.text import describe
 from dagflow.work.codec import open_values
 from dagflow.work.values import Values

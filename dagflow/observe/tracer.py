@@ -20,8 +20,8 @@ from dagflow.work.codec import open_values
 
 if TYPE_CHECKING:
     from dagflow.core.commands import Fact
-    from dagflow.core.envelope import Piece
     from dagflow.core.ids import Indices, Space
+    from dagflow.core.payload import Piece
     from dagflow.core.visits import Visit
     from dagflow.graph.plan import Plan
     from dagflow.observe.sampling import Sample

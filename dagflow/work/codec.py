@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dagflow.core.envelope import FailedTask, FailurePayload
+from dagflow.core.payload import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.block import Part, block, parted, unblocked
 from dagflow.work.outcome import Failure, open_error

@@ -12,10 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice, repeat
 from operator import is_
 from time import monotonic, monotonic_ns
-from weakref import WeakSet
 
-from dagflow.core.envelope import ErrorRecord
 from dagflow.core.job import Answer, Produced
+from dagflow.core.payload import ErrorRecord
 from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
 from dagflow.graph.marks import DROP, makes_instances
 from dagflow.work.clock import Clock, span
@@ -27,11 +26,14 @@ from dagflow.work.values import copied, live
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+    from weakref import ref
 
     from dagflow.core.job import Job
     from dagflow.work.codec import Store
     from dagflow.work.draft import Draft, Room
     from dagflow.work.program import Program
+else:
+    from _weakref import ref  # the same, without what else comes with it
 
 Failures = list[tuple[int, BaseException]]
 FLUSH_SECONDS = 0.005
@@ -72,7 +74,7 @@ class Runner:
         self.gives_back = mark is not None and program.gives_back
         self.instances: list[Any] = []
         self.at_work: list[Any] = []
-        _runners.add(self)
+        _runners.add(ref(self, _runners.discard))
         self.cuts: dict[int, int] = {}  # of running splits: how many children go into one payload, as last granted
         self.func: Callable[..., Any] = program.func
         self.plain = self.call = self.caller()
@@ -853,13 +855,15 @@ class _Known:
             return False
 
 
-_runners: WeakSet[Runner] = WeakSet()
+_runners: set[ref[Runner]] = set()
 
 
 def _no_more_tasks() -> None:
     """In a child that a function has forked: should it come back, there is nothing left to do for it."""
-    for runner in list(_runners):
-        runner.at_work.clear()
+    for known in list(_runners):
+        runner = known()
+        if runner is not None:
+            runner.at_work.clear()
 
 
 os.register_at_fork(after_in_child=_no_more_tasks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from dagflow.core.envelope import ErrorRecord
+from dagflow.core.payload import ErrorRecord
 from dagflow.errors import MissingMembers, PayloadError, TaskTimeout, WorkerDied
 
 TYPE_CHECKING = False

@@ -6,6 +6,8 @@ two of different moments.
 
 from __future__ import annotations
 
+from mmap import PAGESIZE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -25,6 +27,8 @@ BACK: Final = 5
 """Written by the driver: of leases up to this one it wants back what has not begun."""
 NUMBERS: Final = 6
 """How many there are."""
+PAGE_BYTES: Final = PAGESIZE
+"""What they have to themselves, so that it can be mapped."""
 
 UNKNOWN: Final = (1 << 63) - 1
 """The position while values are read or sealed: which of them kills the worker is not known."""

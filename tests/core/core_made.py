@@ -9,8 +9,8 @@ from __future__ import annotations
 from dagflow import Merger, Router, Splitter, TaskManager
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import ErrorRecord, FailurePayload
 from dagflow.core.invariants import check
+from dagflow.core.payload import ErrorRecord, FailurePayload
 from dagflow.core.scheduler import Scheduler
 
 # -- nodes -------------------------------------------------------------------------------------------------------

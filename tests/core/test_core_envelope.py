@@ -6,8 +6,9 @@ from core_made import Box, error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagflow.core.envelope import Envelope, FailedTask, FailurePayload, Group, Lease
+from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import ROOT, Space, tasks_of
+from dagflow.core.payload import FailedTask, FailurePayload, Group
 
 SPACE = Space(None, ROOT, None, 0)
 

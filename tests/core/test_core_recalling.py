@@ -25,9 +25,9 @@ from core_made import (
 from dagflow import Graph, par
 from dagflow.core import commands as do
 from dagflow.core import events as ev
-from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import count_of, tasks_of
 from dagflow.core.inbox import JOURNAL
+from dagflow.core.payload import ErrorRecord
 from dagflow.core.recalling import PATIENCE_SECONDS
 
 

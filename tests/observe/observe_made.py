@@ -13,8 +13,8 @@ from typing import Any
 import pyte
 
 from dagflow.core.commands import TaskFailed, TasksEnded
-from dagflow.core.envelope import ErrorRecord
 from dagflow.core.ids import Space
+from dagflow.core.payload import ErrorRecord
 from dagflow.graph.plan import NodePlan, Plan, PortPlan
 from dagflow.protocols import NodeSnapshot, Snapshot
 from dagflow.work.codec import seal

@@ -31,7 +31,7 @@ from survival_work import (
 )
 
 from dagflow import BackendError, Graph, Merger, Splitter, TaskManager, WorkerDied
-from dagflow.backends.local.pages import Words
+from dagflow.backends.local.words import Words
 from dagflow.core.crew import MAX_CRASHES
 from dagflow.testing.witnesses import Gate, Log
 

@@ -5,17 +5,16 @@ Imports little, so that it can be started first of all (see `dagflow.starting`).
 
 from __future__ import annotations
 
-import array
 import marshal
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from dagflow.backends.local.pages import Words
+from dagflow.backends.local.interpreter import FIRST, Interpreter
+from dagflow.backends.local.words import Words
 from dagflow.errors import BackendError
 
 CLOSE_SECONDS: Final = 5.0
@@ -53,19 +52,13 @@ class Helper:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.words = Words()
         stderr = _copy(2)
-        start = "from dagflow.backends.local.zygote import main"
-        numbers = f"{theirs.fileno()}, {stderr}, {os.getpid()}"
+        start = f"from dagflow.backends.local.zygote import main; main({FIRST}, {FIRST + 1}, {os.getpid()})"
         # What is imported there is there to stay: nothing for the garbage collector to look through meanwhile.
-        code = f"import gc, sys; gc.disable(); sys.path[:0] = {_home()!r}; {start}; main({numbers})"
+        code = f"import gc, sys; gc.disable(); sys.path[:0] = {_home()!r}; {start}"
+        environment = {**_TUNED, **_for_this_machine(), **self.environment}
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=[theirs.fileno(), stderr],
-                stdin=subprocess.DEVNULL,
-                stderr=self.words.fd,
-                env={**_TUNED, **_for_this_machine(), **self.environment},
-                process_group=0,  # Ctrl-C is the driver's, from the zygote's first instruction on
-            )
+            # In a process group of its own: Ctrl-C is the driver's, from the zygote's first instruction on.
+            self.process = Interpreter(code, [theirs.fileno(), stderr], self.words.fd, environment)
         except (OSError, TypeError, ValueError) as error:
             self.control.close()
             self.words.close()
@@ -76,7 +69,8 @@ class Helper:
 
     def ask(self, request: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
         """Send a request, with descriptors."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
+        numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)] if fds else []
         self.control.sendmsg([marshal.dumps(request)], rights)
 
     def report(self) -> tuple[Any, ...] | None:
@@ -125,7 +119,7 @@ class Helper:
                 _idle.remove(helper)
             except ValueError:
                 continue  # another thread was quicker
-            if helper.process.poll() is None:
+            if not helper.process.has_ended():
                 return helper
             helper.end()
         return None
@@ -152,11 +146,9 @@ class Helper:
         except OSError:
             pass
         self.control.close()
-        try:
-            self.process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not self.process.wait(CLOSE_SECONDS):
             self.process.kill()
-            self.process.wait()
+            self.process.wait(CLOSE_SECONDS)
         words = self.words.last()
         self.words.close()
         return words
@@ -179,7 +171,7 @@ def kept() -> Iterator[None]:
 def _for_this_machine() -> dict[str, str]:
     """What is set beside `_TUNED`, by the size of the last cache, of level 3, which processors share."""
     try:
-        with open(_LAST_CACHE, encoding="ascii") as told:
+        with open(_LAST_CACHE, encoding="utf-8") as told:
             size = int(told.read().strip().removesuffix("K")) << 10
     except (OSError, ValueError):
         return {}  # not told here

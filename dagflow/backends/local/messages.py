@@ -5,10 +5,8 @@ Where a payload lies is a number (of a blob of the same frame) or a pair (number
 
 from __future__ import annotations
 
-from array import array
-
-from dagflow.core.envelope import FailedTask, FailurePayload, Group, Piece
 from dagflow.core.job import Answer, Job, Produced
+from dagflow.core.payload import FailedTask, FailurePayload, Group, Piece
 from dagflow.core.visits import Times
 from dagflow.errors import PayloadError
 from dagflow.work.codec import seal
@@ -224,6 +222,8 @@ def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments:
 
 def _pack_times(times: Times, blobs: Blobs) -> Any:
     """Columns of times as blobs, which nobody on the way looks into."""
+    from array import array
+
     numbers = []
     for column in (times.starts, times.ends):
         numbers.append(None if column is None else len(blobs))

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 from dagflow.backends.local.echo import echoes
 from dagflow.backends.local.helper import CLOSE_SECONDS, Helper
 from dagflow.backends.local.messages import Unsendable, pack_job, unpack_answer
-from dagflow.backends.local.pages import Page, Pages, Words
+from dagflow.backends.local.pages import Page, Pages
 from dagflow.backends.local.segments import Segments
 from dagflow.backends.local.wire import Reader, Writer, pack
+from dagflow.backends.local.words import Words
 from dagflow.core.events import ANYWHERE, Running, WorkerLost, WorkerUp
 from dagflow.core.job import Answer
 from dagflow.errors import BackendError, PayloadError

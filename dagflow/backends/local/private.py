@@ -10,11 +10,13 @@ from __future__ import annotations
 import mmap
 import os
 from collections import deque
-from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+    from weakref import ref
+else:
+    from _weakref import ref  # the same, without what else comes with it
 
 COPIED_MOST = 4 << 20
 """A payload of no more bytes than these is copied instead, where readers write to what they are given, or keep it: it
@@ -71,7 +73,7 @@ class Private(mmap.mmap):
         with memoryview(self) as whole:
             view = whole[:size]
         self.hold = hold
-        _in_use.add(self)
+        _in_use.add(ref(self, _in_use.discard))
         return view
 
     def ended(self) -> bool:
@@ -83,7 +85,7 @@ class Private(mmap.mmap):
         except (TypeError, ValueError):
             pass
         self.hold = None
-        _in_use.discard(self)
+        _in_use.discard(ref(self))
         return True
 
     def part(self) -> None:
@@ -151,19 +153,15 @@ class Views:
         self._reading.clear()
 
 
-_in_use: WeakSet[Private] = WeakSet()
+_in_use: set[ref[Private]] = set()
 
 
 def _part() -> None:
     """Before a function forks: the driver will not hear of what its child still reads, so it gets pages of its own."""
-    while True:
-        try:
-            found = list(_in_use)
-            break
-        except RuntimeError:
-            pass  # another thread has just opened one
-    for memory in found:
-        memory.part()
+    for known in list(_in_use):
+        memory = known()
+        if memory is not None:
+            memory.part()
 
 
 os.register_at_fork(before=_part)

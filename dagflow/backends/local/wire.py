@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import marshal
 import struct
-from array import array
 from collections import deque
 from itertools import islice
 from zlib import crc32
@@ -176,4 +175,5 @@ class Writer:
             if queue[i] is stop:
                 break
             vectors.append(queue[i])
-        return vectors, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", rights[0][1]).tobytes())] if own else []
+        fds = rights[0][1] if own else []
+        return vectors, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if own else []

@@ -9,17 +9,15 @@ import os
 import select
 import sys
 from _thread import allocate_lock  # what `threading.Lock` is, without what else it imports
-from array import array
 from collections import deque
 
 from dagflow.backends.local.mapping import Mappings
 from dagflow.backends.local.messages import pack_answer, unpack_job
-from dagflow.backends.local.pages import PAGE_BYTES
 from dagflow.backends.local.wire import Reader, Writer, pack
 from dagflow.core.job import Answer
 from dagflow.work.codec import loads
 from dagflow.work.execute import Runner
-from dagflow.work.page import ANSWERED, TOKEN
+from dagflow.work.page import ANSWERED, PAGE_BYTES, TOKEN
 from dagflow.work.program import Program
 from dagflow.work.sequential import Sequential
 from dagflow.work.usage import Usage
@@ -252,7 +250,7 @@ class _Inbox:
             self.ended = True
             return
         for _, _, fds in rights:
-            self.fds.extend(array("i", fds))
+            self.fds.extend(memoryview(fds).cast("i"))
         for frame in self.reader.frames(data):
             message = frame[1]
             if message[0] == "segments":

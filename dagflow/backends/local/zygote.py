@@ -4,12 +4,11 @@ Forking a small process takes a millisecond; starting an interpreter takes fourt
 code, so it always notices at once when the driver is gone. Each worker leads a process group of its own, which
 keeps Ctrl-C away from it; a worker that is killed, or dies of a crash, takes the processes that it started with
 it. Workers ask the kernel to be killed with the zygote, which also reaches one that is stuck in C code.
-Run as ``python -c``, with the control socket's number.
+Run by `interpreter`, which gives it the socket to the driver and the user's stderr.
 """
 
 from __future__ import annotations
 
-import array
 import gc
 import marshal
 import os
@@ -30,6 +29,7 @@ else:  # the same functions, without the enums and selectors that come with them
 
 PR_SET_PDEATHSIG = 1
 REQUEST_MOST = 1 << 20
+FD_BYTES = 4
 
 
 class Zygote:
@@ -89,20 +89,20 @@ class Zygote:
 
     def request(self) -> bool:
         """Take one request in and carry it out; False when the driver is gone."""
-        fds = array.array("i")
+        fds: list[int] = []
         try:
-            data, ancillary, _, _ = self.control.recvmsg(REQUEST_MOST, socket.CMSG_SPACE(3 * fds.itemsize))
+            data, ancillary, _, _ = self.control.recvmsg(REQUEST_MOST, socket.CMSG_SPACE(3 * FD_BYTES))
         except ConnectionError:
             return False
         if not data:
             return False
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+                fds.extend(memoryview(payload[: len(payload) - len(payload) % FD_BYTES]).cast("i"))
         request = marshal.loads(data)  # noqa: S302 - the driver's own builtins, over an inherited socket
         if request[0] == "setup":
             _, sys.path[:], sys.argv[:], directory, changed, preload = request
-            self.set_up(changed, list(fds))
+            self.set_up(changed, fds)
             load(preload)
             try:
                 os.chdir(directory)
@@ -179,7 +179,23 @@ class Zygote:
 
 def main(control_fd: int, stderr_fd: int, driver: int) -> None:
     """Serve the driver to its end."""
+    close_others(max(control_fd, stderr_fd) + 1)
     Zygote(control_fd, stderr_fd, driver).serve()
+
+
+def close_others(first: int) -> None:
+    """Close the descriptors from ``first`` on: what the driver has left open for its children is not for this one."""
+    try:
+        found = [int(name) for name in os.listdir("/proc/self/fd")]
+    except (OSError, ValueError):
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+        return
+    for fd in found:
+        if fd >= first:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # that of the list itself
 
 
 def load(modules: list[str]) -> None:

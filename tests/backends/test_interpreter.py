@@ -1,0 +1,99 @@
+"""A fresh interpreter finds the descriptors that it is given, under the numbers that were said, and nothing else."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import permutations
+
+import pytest
+
+from dagflow import Graph, TaskManager
+from dagflow.backends.local.interpreter import FIRST, Interpreter
+
+pytestmark = pytest.mark.timeout(60)
+SECONDS = 20
+
+SAY = f"""
+import os, sys
+for number in ({FIRST}, {FIRST + 1}, 2):
+    os.write(number, b"under %d" % number)
+assert sys.stdin.read() == ""
+"""
+
+
+@pytest.mark.parametrize("order", list(permutations(range(FIRST - 1, FIRST + 2))))
+def test_descriptors_of_any_numbers_find_their_places(order, tmp_path):
+    """Also where one has the number that another is to get: in a process whose own have just these."""
+    code = f"""
+import os, sys
+from dagflow.backends.local.interpreter import Interpreter
+wanted = {list(order)}
+files = [os.open(f"{tmp_path}/{{i}}", os.O_RDWR | os.O_CREAT) for i in range(3)]
+high = [os.dup(os.dup(os.dup(os.dup(fd)))) for fd in files]
+for fd, number in zip(high, wanted):
+    os.dup2(fd, number, inheritable=False)
+child = Interpreter({SAY!r}, wanted[:2], wanted[2], dict(os.environ))
+sys.exit(0 if child.wait({SECONDS}) and child.code == 0 else 1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS + 20)
+    assert [(tmp_path / str(i)).read_text() for i in range(3)] == [
+        f"under {FIRST}",
+        f"under {FIRST + 1}",
+        "under 2",
+    ]
+
+
+def test_its_exit_code_and_its_death_are_seen():
+    with tempfile.TemporaryFile() as file:
+        ended = Interpreter("import sys; sys.exit(7)", [file.fileno()], 2, dict(os.environ))
+        assert ended.wait(SECONDS)
+        assert ended.code == 7
+        reader, writer = os.pipe()
+        waiting = Interpreter(f"import os; os.read({FIRST}, 1)", [reader], 2, dict(os.environ))
+        assert not waiting.wait(0.0)
+        assert not waiting.has_ended()
+        waiting.kill()
+        assert waiting.wait(SECONDS)
+        assert waiting.code == -9
+        waiting.kill()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_it_ends_also_where_the_system_has_no_descriptor_for_that(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    ended = Interpreter("pass", [], 2, dict(os.environ))
+    assert ended.wait(SECONDS)
+    assert ended.code == 0
+
+
+def test_one_that_somebody_else_has_waited_for_has_ended():
+    ended = Interpreter("pass", [], 2, dict(os.environ))
+    os.waitpid(ended.pid, 0)
+    assert ended.has_ended()
+    ended.kill()
+
+
+def test_what_the_driver_leaves_open_for_its_children_is_not_open_in_workers():
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(reader, True)
+        os.set_inheritable(writer, True)
+        pipe = os.fstat(reader).st_ino
+        found = Graph(TaskManager(_open_files, "process")).run([None]).values[0]
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert found
+    assert pipe not in found
+
+
+def _open_files(_):
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.fstat(int(name)).st_ino)
+        except OSError:
+            pass  # that of the list itself
+    return found
