@@ -16,41 +16,42 @@ SECONDS = 20
 
 SAY = f"""
 import os, sys
-for number in ({FIRST}, {FIRST + 1}, 2):
+for number in ({FIRST}, {FIRST + 1}, 1, 2):
     os.write(number, b"under %d" % number)
 assert sys.stdin.read() == ""
 """
 
 
-@pytest.mark.parametrize("order", list(permutations(range(FIRST - 1, FIRST + 2))))
+@pytest.mark.parametrize("order", list(permutations(range(FIRST - 2, FIRST + 2))))
 def test_descriptors_of_any_numbers_find_their_places(order, tmp_path):
     """Also where one has the number that another is to get: in a process whose own have just these."""
     code = f"""
-import os, sys
+import fcntl, os, sys
 from dagflow.backends.local.interpreter import Interpreter
 wanted = {list(order)}
-files = [os.open(f"{tmp_path}/{{i}}", os.O_RDWR | os.O_CREAT) for i in range(3)]
-high = [os.dup(os.dup(os.dup(os.dup(fd)))) for fd in files]
+files = [os.open(f"{tmp_path}/{{i}}", os.O_RDWR | os.O_CREAT) for i in range(4)]
+high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in files]
 for fd, number in zip(high, wanted):
     os.dup2(fd, number, inheritable=False)
-child = Interpreter({SAY!r}, wanted[:2], wanted[2], dict(os.environ))
+child = Interpreter({SAY!r}, wanted[:2], wanted[2], wanted[3], dict(os.environ))
 sys.exit(0 if child.wait({SECONDS}) and child.code == 0 else 1)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS + 20)
-    assert [(tmp_path / str(i)).read_text() for i in range(3)] == [
+    assert [(tmp_path / str(i)).read_text() for i in range(4)] == [
         f"under {FIRST}",
         f"under {FIRST + 1}",
+        "under 1",
         "under 2",
     ]
 
 
 def test_its_exit_code_and_its_death_are_seen():
     with tempfile.TemporaryFile() as file:
-        ended = Interpreter("import sys; sys.exit(7)", [file.fileno()], 2, dict(os.environ))
+        ended = Interpreter("import sys; sys.exit(7)", [file.fileno()], 1, 2, dict(os.environ))
         assert ended.wait(SECONDS)
         assert ended.code == 7
         reader, writer = os.pipe()
-        waiting = Interpreter(f"import os; os.read({FIRST}, 1)", [reader], 2, dict(os.environ))
+        waiting = Interpreter(f"import os; os.read({FIRST}, 1)", [reader], 1, 2, dict(os.environ))
         assert not waiting.wait(0.0)
         assert not waiting.has_ended()
         waiting.kill()
@@ -63,13 +64,13 @@ def test_its_exit_code_and_its_death_are_seen():
 
 def test_it_ends_also_where_the_system_has_no_descriptor_for_that(monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
-    ended = Interpreter("pass", [], 2, dict(os.environ))
+    ended = Interpreter("pass", [], 1, 2, dict(os.environ))
     assert ended.wait(SECONDS)
     assert ended.code == 0
 
 
 def test_one_that_somebody_else_has_waited_for_has_ended():
-    ended = Interpreter("pass", [], 2, dict(os.environ))
+    ended = Interpreter("pass", [], 1, 2, dict(os.environ))
     os.waitpid(ended.pid, 0)
     assert ended.has_ended()
     ended.kill()
@@ -97,3 +98,28 @@ def _open_files(_):
         except OSError:
             pass  # that of the list itself
     return found
+
+
+SCRIPT = """
+import sys
+from dagflow import Graph, TaskManager
+first = open(sys.argv[1], "w")  # gets the number of a stream that is closed
+def say(task):
+    print("said", task, flush=True)
+    print("said", task, file=sys.stderr)
+    return task + 1
+if __name__ == "__main__":
+    with (Graph(TaskManager(say)) >> TaskManager(say, name="again")).open() as run:
+        for task in range(5):
+            run.submit(task)
+    first.write(repr((run.wait().values, run.snapshot().crashes)))
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_driver_whose_standard_streams_are_closed(closed, tmp_path):
+    """Prints go nowhere: not into a socket of the run that has a number of theirs, nor into a file of the user's."""
+    script, file = tmp_path / "script.py", tmp_path / "file"
+    script.write_text(SCRIPT)
+    subprocess.run(["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, script, file], timeout=SECONDS)
+    assert file.read_text() == repr(([2, 3, 4, 5, 6], 0))

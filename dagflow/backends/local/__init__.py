@@ -24,9 +24,10 @@ class ProcessBackend:
     shares_memory = False
 
     def __init__(self) -> None:
-        from dagflow.backends.local.helper import Helper
+        from dagflow.backends.local.helper import Helper, occupy_standard_numbers
         from dagflow.backends.mailbox import Mailbox
 
+        occupy_standard_numbers()
         self.mailbox: Mailbox = Mailbox()
         self.pool: Pool | None = None
         self.helper = Helper.taken()

@@ -46,25 +46,27 @@ class Helper:
     """A zygote and the socket to it. ``owner``: the process that started it, which alone may use it."""
 
     def __init__(self) -> None:
+        occupy_standard_numbers()
         self.owner = os.getpid()
         self.environment = dict(os.environ)
         # Packets: a request and the descriptors that come with it must not run into the next one, nor reports.
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.words = Words()
-        stderr = _copy(2)
+        stdout, stderr = _copy(1, sys.__stdout__), _copy(2, sys.__stderr__)
         start = f"from dagflow.backends.local.zygote import main; main({FIRST}, {FIRST + 1}, {os.getpid()})"
         # What is imported there is there to stay: nothing for the garbage collector to look through meanwhile.
         code = f"import gc, sys; gc.disable(); sys.path[:0] = {_home()!r}; {start}"
         environment = {**_TUNED, **_for_this_machine(), **self.environment}
         try:
             # In a process group of its own: Ctrl-C is the driver's, from the zygote's first instruction on.
-            self.process = Interpreter(code, [theirs.fileno(), stderr], self.words.fd, environment)
+            self.process = Interpreter(code, [theirs.fileno(), stderr], stdout, self.words.fd, environment)
         except (OSError, TypeError, ValueError) as error:
             self.control.close()
             self.words.close()
             raise BackendError(f"cannot start worker processes with {sys.executable!r}: {error}") from error
         finally:
             theirs.close()
+            os.close(stdout)
             os.close(stderr)
 
     def ask(self, request: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
@@ -87,7 +89,7 @@ class Helper:
         gone: dict[str, str | None] = dict.fromkeys(self.environment.keys() - now.keys())
         changed = gone | dict(now.items() - self.environment.items())
         self.environment = now
-        outputs = [_copy(stdout), _copy(stderr)]
+        outputs = [_copy(stdout, sys.__stdout__), _copy(stderr, sys.__stderr__)]
         try:
             self.ask(("setup", list(sys.path), list(sys.argv), _directory(), changed, preload), outputs)
         finally:
@@ -178,12 +180,27 @@ def _for_this_machine() -> dict[str, str]:
     return _PAST_CACHES if size <= _CACHE_SMALL else {}
 
 
-def _copy(fd: int) -> int:
-    """A copy of a descriptor, or one of nothing where it is closed."""
+def occupy_standard_numbers() -> None:
+    """Open nothing under 0, 1 and 2 where they are closed: prints would go into a socket of ours that got one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            os.set_inheritable(number, True)
+
+
+def _copy(fd: int, stream: object) -> int:
+    """A copy of a descriptor, or one of nothing where it is none of the ``stream``, with which this process began."""
     try:
-        return os.dup(fd)
+        if fd > 2 or stream is not None:
+            return os.dup(fd)
     except OSError:
-        return os.open(os.devnull, os.O_WRONLY)
+        pass  # it is closed
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _directory() -> str:

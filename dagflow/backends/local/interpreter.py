@@ -24,14 +24,14 @@ _POLL_SECONDS: Final = 0.002
 class Interpreter:
     """A child process that runs ``code``, the leader of a process group of its own.
 
-    ``fds`` it finds as `FIRST` and so on, ``stderr`` as its stderr; its stdin is empty, its stdout this process's.
+    ``fds`` it finds as `FIRST` and so on, beside ``stdout`` and ``stderr``; its stdin is empty.
     It shall begin with closing all others, as far as they are inherited. Raises `OSError`, and `TypeError` where there
     is no ``sys.executable``.
     """
 
-    def __init__(self, code: str, fds: list[int], stderr: int, environment: Mapping[str, str]) -> None:
-        given = [*fds, stderr]
-        places = [*range(FIRST, FIRST + len(fds)), 2]
+    def __init__(self, code: str, fds: list[int], stdout: int, stderr: int, environment: Mapping[str, str]) -> None:
+        given = [*fds, stdout, stderr]
+        places = [*range(FIRST, FIRST + len(fds)), 1, 2]
         # First out of the way: one of them may have the number that another is to get. A number that is not its own
         # makes a descriptor one that is inherited.
         high = range(FIRST + len(fds), FIRST + len(fds) + 2 * len(given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Words:
 
         from dagflow.aside import ASIDE
 
+        if sys.__stderr__ is None:
+            return  # what has its number is something else
         stream = ASIDE.stream(2)
         poll = select.poll()
         try:
