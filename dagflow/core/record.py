@@ -9,7 +9,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
+
+OFTEN: Final = 30
+"""The ``__init__`` of a kind of which more records are made is compiled, which takes as long as to make so many without
+it. In a short run nearly none is."""
 
 
 class _Factory:
@@ -47,8 +51,13 @@ def _made(cls: Any, frozen: bool) -> Any:
     for name, method in methods.items():
         given.setdefault(name, method)
 
+    left = OFTEN
+
     def first(self: Any, *args: Any, **kwargs: Any) -> None:
-        # Made when the first record is: most processes never make one of most kinds.
+        nonlocal left
+        left -= 1
+        if left >= 0 and _filled(self, names, defaults, args, kwargs):
+            return
         made.__init__ = init = _init(names, defaults, frozen)
         init.__qualname__ = f"{cls.__qualname__}.__init__"
         init(self, *args, **kwargs)
@@ -58,9 +67,31 @@ def _made(cls: Any, frozen: bool) -> Any:
     return made
 
 
+def _filled(
+    it: Any, names: tuple[str, ...], defaults: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Set the fields one by one. False if the arguments are not right, which `_init` says in Python's words."""
+    if len(args) > len(names):
+        return False
+    named = 0
+    for name, value in zip(names, args, strict=False):
+        _set(it, name, value)
+    for name in names[len(args) :]:
+        if name in kwargs:
+            value = kwargs[name]
+            named += 1
+        elif name in defaults:
+            default = defaults[name]
+            value = default.make() if isinstance(default, _Factory) else default
+        else:
+            return False
+        _set(it, name, value)
+    return named == len(kwargs)
+
+
 def _init(names: tuple[str, ...], defaults: dict[str, Any], frozen: bool) -> Any:
     """The ``__init__``, as if written by hand: it runs for every envelope."""
-    scope: dict[str, Any] = {"_set": object.__setattr__, "_nothing": _NOTHING}
+    scope: dict[str, Any] = {"_set": _set, "_nothing": _NOTHING}
     takes, does = [], []
     for name in names:
         value = name
@@ -82,6 +113,7 @@ def _init(names: tuple[str, ...], defaults: dict[str, Any], frozen: bool) -> Any
 
 
 _NOTHING = object()
+_set = object.__setattr__
 
 
 def _values(self: Any) -> tuple[Any, ...]:

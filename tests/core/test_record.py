@@ -1,11 +1,14 @@
 """Records behave as dataclasses with slots do."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dagflow.core.record import field, record, replace
+from dagflow.core.record import OFTEN, field, record, replace
 
 
 @record
@@ -43,6 +46,48 @@ def test_missing_and_unknown_fields_are_refused():
         Point(1, z=3)
     with pytest.raises(AttributeError):
         Point(1).z = 3
+
+
+@given(
+    st.lists(st.integers(), max_size=4),
+    st.dictionaries(st.sampled_from(["x", "y", "tags", "z"]), st.integers()),
+    st.booleans(),
+)
+def test_the_first_are_made_as_the_many_are(args, kwargs, frozen):
+    """With or without a compiled ``__init__``: the same fields, or the same error, as of a dataclass."""
+
+    def kind(decorate, make):
+        class Kind:
+            x: int
+            y: int = 2
+            tags: list = make(default_factory=list)
+
+        Kind.__qualname__ = "Kind"
+        return decorate(Kind)
+
+    def outcome(of):
+        try:
+            made = of(*args, **kwargs)
+        except TypeError as error:
+            return str(error)
+        return made.x, made.y, made.tags
+
+    ours = kind(record(frozen=frozen), field)
+    expected = outcome(kind(dataclasses.dataclass(slots=True, frozen=frozen), dataclasses.field))
+    assert [outcome(ours) for _ in range(OFTEN + 3)] == [expected] * (OFTEN + 3)
+
+
+def test_an_init_is_compiled_once_it_is_used_often():
+    @record
+    class Seen:
+        number: int
+
+    before = Seen.__init__
+    assert [Seen(i).number for i in range(OFTEN)] == list(range(OFTEN))
+    assert Seen.__init__ is before
+    assert Seen(7).number == 7
+    assert Seen.__init__ is not before
+    assert Seen(8).number == 8
 
 
 def test_equality_repr_and_matching():
