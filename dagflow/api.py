@@ -24,11 +24,9 @@ from dagflow.core import events as ev
 from dagflow.core.scheduler import Scheduler
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
-from dagflow.observe.case import Case, case_of
-from dagflow.observe.log import FailureLog
+from dagflow.observe.failures import FailureLog
 from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
-from dagflow.observe.verdict import busy
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
 from dagflow.sink import Sink, StreamItem
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from dagflow.graph.node import Node
     from dagflow.graph.plan import Plan
     from dagflow.journal.keeper import Keeper
+    from dagflow.observe.case import Case
     from dagflow.observe.sampling import Sample
     from dagflow.observe.tracer import Tracer
     from dagflow.observe.traces import Traces
@@ -511,7 +510,7 @@ class _Live:
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
         result = RunResult(
-            self.graph, self.collector, counts, self.ring.snapshot(), self._held_members(), self.tracer, self.case()
+            self.graph, self.collector, counts, self.ring.snapshot(), self._held_members(), self.case(), self.tracer
         )
         if self.keeper is not None:
             result.reused, result.notes = self.keeper.reused, self.keeper.report()
@@ -524,6 +523,8 @@ class _Live:
 
     def case(self, snapshot: Snapshot | None = None) -> Case:
         """What a verdict on the run is made of, as ``snapshot`` has it, or as it is now."""
+        from dagflow.observe.case import case_of
+
         scheduler = self.ring.scheduler
         return case_of(
             self.plan,
@@ -539,6 +540,8 @@ class _Live:
 
     def now(self) -> tuple[Snapshot, Busy]:
         """States and counts as they are now, and how busy the nodes are."""
+        from dagflow.observe.verdict import busy
+
         snapshot = self.snapshot()
         return snapshot, busy(self.case(snapshot))
 

@@ -16,9 +16,7 @@ from dagflow.core.ids import Indices, Segment, take, tasks_of
 from dagflow.core.payload import ErrorRecord
 from dagflow.draw.faces import Pictured
 from dagflow.errors import PayloadError
-from dagflow.observe.case import case_of
 from dagflow.observe.text import describe
-from dagflow.observe.verdict import busy, verdict
 from dagflow.work.canonical import content_key
 from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
@@ -220,8 +218,8 @@ class RunResult(Pictured):
         counts: Mapping[str, Counts],
         snapshot: Snapshot,
         held: Sequence[Segment],
+        case: Case,
         tracer: Tracer | None = None,
-        case: Case | None = None,
     ) -> None:
         self.graph = graph
         self._collector = collector
@@ -235,7 +233,7 @@ class RunResult(Pictured):
         """Source tasks that a journal knew the end of, given again without anything being done for them."""
         self.notes: tuple[str, ...] = ()
         """What there is to say of the journal: what is redone and why, what was damaged."""
-        self._case = case if case is not None else case_of(collector.plan, snapshot)
+        self._case = case
         self._outcomes: list[Outcome] | None = None
         self._places: dict[Any, int] | None = None
         self._errors: dict[int, BaseException] = {}
@@ -454,10 +452,14 @@ class RunResult(Pictured):
 
     def busy(self) -> Busy:
         """How busy each node was, in the order of ``snapshot.nodes``, and which of them limits the run, if one does."""
+        from dagflow.observe.verdict import busy
+
         return busy(self._case)
 
     def explain(self) -> str:
         """The verdict: its first line says what limits the run and why, the next what more workers would bring."""
+        from dagflow.observe.verdict import verdict
+
         return verdict(self._case)
 
     def summary(self) -> str:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dagflow.draw.faces import Pictured
-from dagflow.observe.verdict import busy, verdict
 from dagflow.result import task_key
 from dagflow.sink import StreamItem
 
@@ -54,10 +53,14 @@ class Watched(Pictured):
 
     def explain(self) -> str:
         """The verdict on the run so far, as `RunResult.explain` gives it."""
+        from dagflow.observe.verdict import verdict
+
         return verdict(self._live.case())
 
     def busy(self) -> Busy:
         """How busy the nodes have been so far, as `RunResult.busy`."""
+        from dagflow.observe.verdict import busy
+
         return busy(self._live.case())
 
     @property

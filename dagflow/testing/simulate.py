@@ -18,6 +18,7 @@ from dagflow.graph.algebra import Graph
 from dagflow.journal.keeper import Keeper
 from dagflow.journal.memory import MemoryJournal
 from dagflow.journal.versions import Versions
+from dagflow.observe.case import case_of
 from dagflow.protocols import NodeSnapshot, Snapshot
 from dagflow.result import Collector, RunResult
 from dagflow.testing.world import World
@@ -120,7 +121,8 @@ class Simulation:
             late_answers=self.scheduler.late_answers,
             crashes=self.scheduler.crashes,
         )  # fmt: skip
-        return RunResult(self.graph, collector, {n.plan.name: n.counts for n in nodes}, snapshot, [])
+        counts = {n.plan.name: n.counts for n in nodes}
+        return RunResult(self.graph, collector, counts, snapshot, [], case_of(collector.plan, snapshot))
 
 
 def simulate(graph: Graph, tasks: Sequence[Any], seed: int, *, deaths: int = 0, **options: Any) -> RunResult:

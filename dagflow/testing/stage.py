@@ -24,6 +24,7 @@ from dagflow.errors import InvariantBroken
 from dagflow.graph.algebra import Graph
 from dagflow.graph.plan import Plan
 from dagflow.observe.bus import Bus
+from dagflow.observe.case import case_of
 from dagflow.result import Collector, RunResult
 from dagflow.run import Ring
 from dagflow.sink import Sink
@@ -372,7 +373,8 @@ class Stage:
             while (found := self.sink.get(wait=False))[0]:
                 self.items.extend(found[0])
         counts = {node.plan.name: node.counts for node in self.scheduler.nodes}
-        return RunResult(self.graph, self.collector, counts, self.ring.snapshot(), [])
+        snapshot = self.ring.snapshot()
+        return RunResult(self.graph, self.collector, counts, snapshot, [], case_of(self.collector.plan, snapshot))
 
 
 def staged(graph: Graph, tasks: Sequence[Any], seed: int, faults: Faults | None = None, **options: Any) -> RunResult:

@@ -15,7 +15,7 @@ import pytest
 from loguru import logger
 from observe_made import Terminal, failed, node_snapshot, plan_of, screen, snapshot_of
 
-from dagflow.observe.log import FailureLog
+from dagflow.observe.failures import FailureLog
 from dagflow.observe.progress import Progress
 
 TWO = snapshot_of(node_snapshot("a", 4, 4), node_snapshot("b", 4, 3, 1))

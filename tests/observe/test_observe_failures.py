@@ -3,7 +3,7 @@ from __future__ import annotations
 from observe_made import NOTHING, ROOT, ended, failed, plan_of, snapshot_of
 
 from dagflow.core.ids import Space
-from dagflow.observe.log import FailureLog
+from dagflow.observe.failures import FailureLog
 
 
 def run(*facts, plan=None, snapshot=NOTHING, log=None):
@@ -17,7 +17,7 @@ def run(*facts, plan=None, snapshot=NOTHING, log=None):
 def test_a_final_failure_is_told(heard):
     run(failed(3, "bad page", node=1, attempt=3, space=Space(ROOT, 0, 7, 0)))
     ((level, name, text),) = heard
-    assert (level, name) == ("ERROR", "dagflow.observe.log")
+    assert (level, name) == ("ERROR", "dagflow.observe.failures")
     for part in ("'parse'", "7.3", "3 attempts", "ValueError", "bad page"):
         assert part in text
 

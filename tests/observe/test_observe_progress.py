@@ -8,7 +8,7 @@ import threading
 import pytest
 from observe_made import NOTHING, failed, node_snapshot, plan_of, screen, snapshot_of
 
-from dagflow.observe.log import FailureLog
+from dagflow.observe.failures import FailureLog
 from dagflow.observe.progress import Progress
 
 

@@ -260,7 +260,7 @@ def test_a_format_that_raises_is_reported_once(tmp_path, heard):
     run(Mine(tmp_path), [ended(["a", "b"])], [ended(["c"])])
     assert len(lines_in(tmp_path)) == 3
     ((level, name, text),) = heard
-    assert (level, name) == ("ERROR", "dagflow.observe.log") and "KeyError" in text
+    assert (level, name) == ("ERROR", "dagflow.observe.failures") and "KeyError" in text
 
 
 def test_a_file_that_cannot_be_written_is_reported_once(tmp_path, heard, capfd):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -562,6 +561,8 @@ def _position(marked: Sequence[int]) -> int:
 
 def _allow_more_descriptors() -> bool:
     """Raise this process's soft limit of open files, as far as it may; whether that was possible."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     more = 4 * soft if hard == resource.RLIM_INFINITY else min(4 * soft, hard)
     if more <= soft:
