@@ -115,6 +115,7 @@ class Loop(Sharing):
     def _end(self) -> None:
         assert self.stop is not None
         self.ending = True
+        self.queue.clear()
         self.stop.set()
 
     def _take(self, token: int, job: Job) -> None:

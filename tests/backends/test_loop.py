@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import threading
 import weakref
 
 import pytest
@@ -107,6 +108,28 @@ def test_an_asyncio_task_that_is_as_new_is_used_again(width):
         return asyncio.current_task().get_name()
 
     assert len(set(run(name, width).values)) < NUMBER
+
+
+def test_none_begins_once_the_run_was_stopped():
+    """Not even where one swallows its cancellation, and so makes room."""
+    begun, there = [], threading.Event()
+
+    async def stay(number):
+        begun.append(number)
+        there.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+    run = Graph(TaskManager(stay, "async", worker_limit=1)).open("thread")
+    for number in range(3):
+        run.submit(number)
+    assert there.wait(20)
+    run.cancel()
+    result = run.wait(20)
+    assert [outcome.status for outcome in result] == ["cancelled"] * 3
+    assert begun == [0]
 
 
 def test_coroutines_that_never_wait_let_others_on():
