@@ -164,7 +164,7 @@ class Loop(Sharing):
         try:
             task = current_task()
             assert task is not None
-            references, variables, turn = _references(task), list(self.context.items()), -1
+            known, variables, turn = _known(task), list(self.context.items()), -1
             call, queue = self.runner.call, self.queue
             while True:
                 lease, position, start = unit.lease, unit.low, monotonic()
@@ -182,7 +182,7 @@ class Loop(Sharing):
                     self._flush_soon()
                 if failure is not None or turn == self.turns or not queue:
                     break
-                if _references(task) != references or not _is_untouched(task, variables):
+                if _known(task) != known or not _is_untouched(task, variables):
                     break
                 turn, unit = self.turns, queue.popleft()
             self.kept.discard(task)
@@ -322,16 +322,18 @@ class Loop(Sharing):
             await unit.lease.credit.acquire()
 
 
-def _references(task: asyncio.Task[Any]) -> tuple[int, int]:
-    """How many know an asyncio task. To be compared only with what the same caller was told."""
-    return getrefcount(task), getweakrefcount(task)
+def _known(task: asyncio.Task[Any]) -> tuple[int, int, str]:
+    """How many know an asyncio task, and its name. To be compared only with what the same caller was told."""
+    return getrefcount(task), getweakrefcount(task), task.get_name()
 
 
 def _is_untouched(task: asyncio.Task[Any], variables: list[tuple[ContextVar[Any], Any]]) -> bool:
-    """Whether nothing is to be called at an asyncio task's end, and its context has these ``variables``."""
+    """Whether nothing is to be called at an asyncio task's end, it is not cancelled, and its variables are these."""
     now = copy_context()
     return (
         getattr(task, "_callbacks", task) is None
+        and not task.cancelling()
+        and not getattr(task, "_must_cancel", task)  # also where it was cancelled and uncancelled between two awaits
         and len(now) == len(variables)
         and all(now.get(variable, now) is value for variable, value in variables)
     )

@@ -75,6 +75,21 @@ def test_one_that_cancels_itself_fails_alone(width):
     assert result.values == [0] * (NUMBER - len(failed))
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["cancel", "cancel and uncancel"])
+def test_a_cancellation_that_one_orders_and_does_not_live_to_see_is_nobody_elses(width, back):
+    async def order(number):
+        task = asyncio.current_task()
+        before = task.cancelling()
+        await asyncio.sleep(0)
+        if number % 2:
+            task.cancel()
+            if back:
+                task.uncancel()
+        return before
+
+    assert run(order, width).values == [0] * NUMBER
+
+
 def test_what_is_kept_by_the_asyncio_task_is_of_one_task(width):
     known, weakly = {}, weakref.WeakKeyDictionary()
 
@@ -100,6 +115,16 @@ def test_callbacks_at_its_end_are_called_at_its_end(width):
     seen = run(say, width).values
     assert sorted(ended) == list(range(NUMBER))
     assert seen[-1] >= NUMBER - 3 * width - 1, "the others have ended when the last begins, but for those beside it"
+
+
+def test_a_name_is_of_one_task(width):
+    async def call_it(number):
+        before = asyncio.current_task().get_name()
+        asyncio.current_task().set_name(f"number {number}")
+        await asyncio.sleep(0)
+        return before
+
+    assert not any(name.startswith("number") for name in run(call_it, width).values)
 
 
 def test_an_asyncio_task_that_is_as_new_is_used_again(width):
