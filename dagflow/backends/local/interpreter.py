@@ -25,8 +25,7 @@ class Interpreter:
     """A child process that runs ``code``, the leader of a process group of its own.
 
     ``fds`` it finds as `FIRST` and so on, beside ``stdout`` and ``stderr``; its stdin is empty.
-    It shall begin with closing all others, as far as they are inherited. Raises `OSError`, and `TypeError` where there
-    is no ``sys.executable``.
+    Raises `OSError`, and `TypeError` where there is no ``sys.executable``.
     """
 
     def __init__(self, code: str, fds: list[int], stdout: int, stderr: int, environment: Mapping[str, str]) -> None:
@@ -40,6 +39,7 @@ class Interpreter:
         actions += [(os.POSIX_SPAWN_DUP2, fd, at) for fd, at in zip(given, aside, strict=True)]
         actions += [(os.POSIX_SPAWN_DUP2, at, place) for at, place in zip(aside, places, strict=True)]
         actions += [(os.POSIX_SPAWN_CLOSE, at) for at in aside]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited() if fd not in places]
         actions += [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         command = [sys.executable, "-c", code]
         self.code: int | None = None
@@ -83,3 +83,21 @@ class Interpreter:
         """Kill it."""
         if not self.has_ended():
             os.kill(self.pid, signal.SIGKILL)
+
+
+def _inherited() -> list[int]:
+    """What this process has open for its children to find, but for its standard streams: none of it is for this one."""
+    try:
+        names = os.listdir("/dev/fd")
+    except OSError:
+        return []  # this system does not tell
+    found = []
+    most = os.sysconf("SC_OPEN_MAX")  # one beyond it, open since before that was set, cannot be closed by an action
+    for name in names:
+        fd = int(name)
+        try:
+            if FIRST <= fd < most and os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:
+            pass  # it is closed by now, as that of the list itself
+    return found

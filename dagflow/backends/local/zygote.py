@@ -179,23 +179,7 @@ class Zygote:
 
 def main(control_fd: int, stderr_fd: int, driver: int) -> None:
     """Serve the driver to its end."""
-    close_others(max(control_fd, stderr_fd) + 1)
     Zygote(control_fd, stderr_fd, driver).serve()
-
-
-def close_others(first: int) -> None:
-    """Close the descriptors from ``first`` on: what the driver has left open for its children is not for this one."""
-    try:
-        found = [int(name) for name in os.listdir("/proc/self/fd")]
-    except (OSError, ValueError):
-        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-        return
-    for fd in found:
-        if fd >= first:
-            try:
-                os.close(fd)
-            except OSError:
-                pass  # that of the list itself
 
 
 def load(modules: list[str]) -> None:
