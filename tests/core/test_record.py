@@ -77,6 +77,15 @@ def test_the_first_are_made_as_the_many_are(args, kwargs, frozen):
     assert [outcome(ours) for _ in range(OFTEN + 3)] == [expected] * (OFTEN + 3)
 
 
+def test_too_many_fields_are_refused_also_of_the_first():
+    @record
+    class Unseen:
+        number: int
+
+    with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+        Unseen(1, 2)
+
+
 def test_an_init_is_compiled_once_it_is_used_often():
     @record
     class Seen:
