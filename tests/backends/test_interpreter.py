@@ -6,6 +6,7 @@ import sys
 import tempfile
 from itertools import permutations
 
+import psutil
 import pytest
 
 from dagflow import Graph, TaskManager
@@ -123,3 +124,32 @@ def test_a_driver_whose_standard_streams_are_closed(closed, tmp_path):
     script.write_text(SCRIPT)
     subprocess.run(["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, script, file], timeout=SECONDS)
     assert file.read_text() == repr(([2, 3, 4, 5, 6], 0))
+
+
+STAYING = """
+import os, signal, sys
+from dagflow import Graph, TaskManager
+def stay(task):
+    with open(sys.argv[1], "w") as told:
+        told.write(f"{os.getppid()} {os.getpid()}")
+    print("stays", flush=True)
+    signal.pause()
+if __name__ == "__main__":
+    Graph(TaskManager(stay)).run(range(5))
+"""
+
+
+@pytest.mark.parametrize("closed", ["", "<&- >&-", "<&- >&- 2>&-"])
+def test_nobody_outlives_such_a_driver(closed, tmp_path):
+    """The zygote once had the driver's end of its own socket as its stdout, and never saw it closed."""
+    script, told = tmp_path / "script.py", tmp_path / "told"
+    script.write_text(STAYING)
+    os.mkfifo(told)
+    driver = subprocess.Popen(["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, script, told])
+    try:
+        others = [psutil.Process(int(pid)) for pid in told.read_text().split()]
+        assert len(others) == 2
+    finally:
+        driver.kill()
+        driver.wait()
+    assert psutil.wait_procs(others, timeout=SECONDS)[1] == []
