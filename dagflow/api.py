@@ -771,7 +771,7 @@ def _bytes(given: int | str) -> int:
     if isinstance(given, str):
         number = given.upper().strip().rstrip("KMGTIB")
         unit, (whole, point, part) = given.upper().strip()[len(number) :], number.strip().partition(".")
-        if unit not in _UNITS or not whole.isdecimal() or not (part.isdecimal() if point else True):
+        if unit not in _UNITS or not whole.isdecimal() or (point and not part.isdecimal()):
             raise ValueError(f'max_bytes must be a number of bytes or a text such as "1GB", not {given!r}')
         given = int(float(number) * _UNITS[unit])
     if given < 1:

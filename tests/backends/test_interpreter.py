@@ -63,11 +63,18 @@ def test_its_exit_code_and_its_death_are_seen():
         os.close(writer)
 
 
-def test_it_ends_also_where_the_system_has_no_descriptor_for_that(monkeypatch):
+def test_it_is_waited_for_also_where_the_system_has_no_descriptor_for_that(monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
-    ended = Interpreter("pass", [], 1, 2, dict(os.environ))
+    ended = Interpreter("import sys; sys.exit(7)", [], 1, 2, dict(os.environ))
     assert ended.wait(SECONDS)
-    assert ended.code == 0
+    assert ended.code == 7
+    reader, writer = os.pipe()
+    waiting = Interpreter(f"import os; os.read({FIRST}, 1)", [reader], 1, 2, dict(os.environ))
+    assert not waiting.wait(0.0)
+    waiting.kill()
+    assert waiting.wait(SECONDS)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_one_that_somebody_else_has_waited_for_has_ended():

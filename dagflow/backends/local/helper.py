@@ -8,6 +8,7 @@ from __future__ import annotations
 import marshal
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,8 +72,7 @@ class Helper:
 
     def ask(self, request: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
         """Send a request, with descriptors."""
-        numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)] if fds else []
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
         self.control.sendmsg([marshal.dumps(request)], rights)
 
     def report(self) -> tuple[Any, ...] | None:

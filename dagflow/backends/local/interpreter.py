@@ -18,7 +18,6 @@ else:  # the same, without the enums that come with it
 
 FIRST: Final = 3
 """Under this number and the next ones the process finds what it is given, beside its own stdin, stdout and stderr."""
-_POLL_SECONDS: Final = 0.002
 
 
 class Interpreter:
@@ -48,29 +47,24 @@ class Interpreter:
     def has_ended(self) -> bool:
         """Whether it has."""
         if self.code is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # the user has waited for all children
-                self.code = 0
-            else:
-                if pid:
-                    self.code = os.waitstatus_to_exitcode(status)
+            self._see(os.WNOHANG)
         return self.code is not None
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended; False if it takes longer."""
         if self.has_ended():
             return True
-        import select
-        from time import monotonic, sleep
-
-        end = monotonic() + seconds
         try:
             fd = os.pidfd_open(self.pid)
         except (AttributeError, OSError):  # not on this system, or no descriptor left
-            while not self.has_ended() and monotonic() < end:
-                sleep(_POLL_SECONDS)
-            return self.has_ended()
+            from threading import Thread
+
+            waiter = Thread(target=self._see, args=(0,), daemon=True)
+            waiter.start()
+            waiter.join(seconds)
+            return self.code is not None
+        import select
+
         try:
             poll = select.poll()
             poll.register(fd, select.POLLIN)
@@ -78,6 +72,17 @@ class Interpreter:
         finally:
             os.close(fd)
         return self.has_ended()
+
+    def _see(self, options: int) -> None:
+        """Take in that it has ended; ``options`` as of `os.waitpid`."""
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:  # somebody else has waited for it
+            if self.code is None:
+                self.code = 0
+        else:
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
         """Kill it."""

@@ -26,12 +26,12 @@ class Words:
 
     def show(self) -> None:
         """Pass on what is new, above bars that stand there, as far as stderr takes it without blocking."""
+        if sys.__stderr__ is None:
+            return  # what has its number is something else
         import select
 
         from dagflow.aside import ASIDE
 
-        if sys.__stderr__ is None:
-            return  # what has its number is something else
         stream = ASIDE.stream(2)
         poll = select.poll()
         try:
