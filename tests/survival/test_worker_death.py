@@ -498,7 +498,7 @@ def test_few_open_files(hard, tmp_path):
 
     def limit():
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14) if hard else (48, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (13, 13) if hard else (48, most))
 
     script = """
     graph = Graph(TaskManager(lambda x: x + 1, "process", 1))

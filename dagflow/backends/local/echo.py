@@ -9,7 +9,6 @@ import fcntl
 import os
 from codecs import getincrementaldecoder
 from contextlib import suppress
-from selectors import EVENT_READ
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,13 +36,13 @@ class Echo:
         self.due = 0.0
         self.heard = False
         self._decoder = getincrementaldecoder(getattr(stream, "encoding", None) or "utf-8")("backslashreplace")
-        mailbox.selector.register(self.fd, EVENT_READ, self._hear)
+        mailbox.watch(self.fd, self._hear)
         mailbox.deadlines.append(self.deadline)
 
     def _hear(self, mask: int) -> None:
         """Something has come; it waits for its time, with what else comes until then."""
         del mask
-        self.mailbox.selector.unregister(self.fd)
+        self.mailbox.unwatch(self.fd)
         self.heard = True
 
     def deadline(self) -> float | None:
@@ -55,7 +54,7 @@ class Echo:
         self._write()
         self.due = monotonic() + self.pause
         self.heard = False
-        self.mailbox.selector.register(self.fd, EVENT_READ, self._hear)
+        self.mailbox.watch(self.fd, self._hear)
         return None
 
     def hurry(self) -> None:
@@ -66,7 +65,7 @@ class Echo:
     def close(self) -> None:
         """Write what is still there. Those who could write more are gone."""
         if not self.heard:
-            self.mailbox.selector.unregister(self.fd)
+            self.mailbox.unwatch(self.fd)
         self.mailbox.deadlines.remove(self.deadline)
         os.close(self.theirs)
         while self._write():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from dagflow.backends.local.pages import Page, Pages
 from dagflow.backends.local.segments import Segments
 from dagflow.backends.local.wire import Reader, Writer, pack
 from dagflow.backends.local.words import Words
+from dagflow.backends.mailbox import READ, WRITE
 from dagflow.core.events import ANYWHERE, Running, WorkerLost, WorkerUp
 from dagflow.core.job import Answer
 from dagflow.errors import BackendError, PayloadError
@@ -118,7 +118,7 @@ class Pool:
             helper.set_up(preload, *(self.echoes[fd].theirs if fd in self.echoes else fd for fd in (1, 2)))
         except OSError:
             pass  # it has ended already, which is noticed when its socket is read
-        self.mailbox.selector.register(helper.control, selectors.EVENT_READ, self._from_zygote)
+        self.mailbox.watch(helper.control.fileno(), self._from_zygote)
 
     def _needed(self, sealed: list[bytes | PayloadError]) -> list[str]:
         """Which of the modules that the zygote may load the functions are sure to need."""
@@ -158,7 +158,7 @@ class Pool:
             self._unforked(number, error)
             return
         self.workers[number] = self.starting[number] = worker
-        self.mailbox.selector.register(worker.sock, selectors.EVENT_READ, partial(self._ready, worker))
+        self.mailbox.watch(worker.sock.fileno(), partial(self._ready, worker))
         if isinstance(program, bytes):
             self._send(worker, pack(0, ("program", number), [program, *self.logs]))
         else:
@@ -264,8 +264,7 @@ class Pool:
                     self._kill(worker)
                 killed, deadline = True, monotonic() + CLOSE_SECONDS
                 continue
-            for key, mask in self.mailbox.selector.select(min(left, 0.5)):
-                key.data(mask)
+            self.mailbox.look(min(left, 0.5))
             for echo in spoken:
                 echo.deadline()
         clean = not self.leaving  # nothing of this run will be heard of from the zygote
@@ -276,7 +275,7 @@ class Pool:
         self.segments.close()
         self.mailbox.deadlines.remove(self._next_deadline)
         if self.helper is not None:
-            self.mailbox.selector.unregister(self.helper.control)
+            self.mailbox.unwatch(self.helper.control.fileno())
             if clean:
                 self.helper.leave()
             else:
@@ -321,21 +320,19 @@ class Pool:
             pass
 
     def _watch(self, worker: _Worker, done: bool) -> None:
-        """Have the selector tell when more can be written, unless all is ``done``."""
+        """Have the mailbox tell when more can be written, unless all is ``done``."""
         if done == worker.writable:
             worker.writable = not done
-            mask = selectors.EVENT_READ | (0 if done else selectors.EVENT_WRITE)
-            try:
-                self.mailbox.selector.modify(worker.sock, mask, partial(self._ready, worker))
-            except KeyError:
-                pass  # closed meanwhile
+            if worker.closed_at is None:
+                mask = READ | (0 if done else WRITE)
+                self.mailbox.watch(worker.sock.fileno(), partial(self._ready, worker), mask)
 
     # -- reading ----------------------------------------------------------------------------------------
 
     def _ready(self, worker: _Worker, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
+        if mask & ~READ:
             self._flush(worker)
-        if mask & selectors.EVENT_READ:
+        if mask & ~WRITE:
             self._read(worker)
 
     def _read(self, worker: _Worker) -> bool:
@@ -442,10 +439,7 @@ class Pool:
         """Nothing more will be heard of a worker by its socket."""
         if worker.closed_at is None:
             worker.closed_at = monotonic()
-            try:
-                self.mailbox.selector.unregister(worker.sock)
-            except (KeyError, ValueError):
-                pass
+            self.mailbox.unwatch(worker.sock.fileno())
             worker.sock.close()
         self._report(worker)
 
@@ -494,7 +488,7 @@ class Pool:
 
     def _zygote_gone(self, helper: Helper) -> None:
         """The zygote died: its workers were killed with it; another is started when a worker is wanted."""
-        self.mailbox.selector.unregister(helper.control)
+        self.mailbox.unwatch(helper.control.fileno())
         self.helper = None
         words = helper.end()
         self.by_pid.clear()
@@ -528,10 +522,7 @@ class Pool:
         self.leaving.pop(worker.number, None)
         if worker.closed_at is None:
             worker.closed_at = monotonic()
-            try:
-                self.mailbox.selector.unregister(worker.sock)
-            except (KeyError, ValueError):
-                pass
+            self.mailbox.unwatch(worker.sock.fileno())
             worker.sock.close()
         if worker.pid is not None:
             self.by_pid.pop(worker.pid, None)
