@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dagflow.core.scheduler import Scheduler
 
 SAMPLE_SECONDS: Final = 0.02
+LOOK_SECONDS: Final = 1.0
+"""The driver's threads are asked so often how long they stood in line for a processor."""
 SINK_FULL: Final = 0.75
 """The consumer takes some hundreds of outputs at a time, so what waits for it is full from here on."""
 
@@ -47,13 +49,13 @@ class Meter:
 
     def start(self) -> None:
         """The ring begins to turn, in this thread."""
-        self._ring, self._driver = OwnUsage(), Usage(threads=True)
+        self._ring, self._driver = OwnUsage(every=LOOK_SECONDS), Usage(threads=True, every=LOOK_SECONDS)
 
-    def tick(self) -> None:
+    def tick(self, *, last: bool = False) -> None:
         """See what the ring's thread and the driver's process have used of the processors, or lacked."""
         if self._ring is not None and self._driver is not None:
-            self.ring = self._ring.so_far()
-            self.driver += sum(self._driver.since())
+            self.ring = self._ring.so_far(last=last)
+            self.driver += sum(self._driver.since(last=last))
 
     def sample(self, now: float) -> None:
         """Count the time since the last sample to whatever the scheduler waits for."""

@@ -158,7 +158,7 @@ class Ring:
         finally:
             self.ended_at = self.clock()
             self.meter.sample(self.ended_at)
-            self.meter.tick()
+            self.meter.tick(last=True)
             self.source.close()
             rest = self.source.rest()
             if rest:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dagflow.backends.local.pool import Pool
 from dagflow.backends.mailbox import Mailbox
 from dagflow.backends.serial import cannot_load
 from dagflow.core.events import Event, Running, WorkerLost, WorkerUp
@@ -19,6 +18,7 @@ from dagflow.work.loop import Loop
 from dagflow.work.threads import Threads, one_thread
 
 if TYPE_CHECKING:
+    from dagflow.backends.local.pool import Pool
     from dagflow.core.job import Job
     from dagflow.graph.plan import Plan
     from dagflow.work.program import Program
@@ -40,6 +40,8 @@ class ThreadBackend:
         del plan
         self.programs = programs
         if any(program.mode == "process" for program in programs):
+            from dagflow.backends.local.pool import Pool
+
             self.pool = Pool(self.mailbox, programs)
 
     def expect(self, values: Sequence[object]) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from os import getpid
 from sys import getrefcount
 from time import monotonic
 from weakref import getweakrefcount
@@ -22,7 +23,7 @@ from dagflow.work.sharing import Post, Sharing, Unit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from contextvars import ContextVar
+    from contextvars import Context, ContextVar
     from typing import Any, Final
 
     from dagflow.core.job import Answer, Job
@@ -38,10 +39,12 @@ class Loop(Sharing):
     def __init__(self, worker: int, program: Program, post: Post, *, runner: Runner | None = None) -> None:
         super().__init__(worker, runner or Runner(program, seal=False), post)
         self.program = program
+        self.incoming: deque[tuple[int, Job]] = deque()
         self.queue: deque[Unit] = deque()
         self.active = 0
         self.plain = self.single and program.timeout is None
         self.context = copy_context()
+        self.variables = list(self.context.items())
         self.flushing = False
         self.turns = 0
         self.ending = False
@@ -57,7 +60,9 @@ class Loop(Sharing):
     def deliver(self, token: int, job: Job) -> None:
         """Take a job."""
         self.given += 1
-        self._call(self._take, token, job)
+        self.incoming.append((token, job))
+        if not self.flushing:  # a loop that is about to flush looks by itself; to wake it costs a system call
+            self._call(self._receive)
 
     def grant(self, token: int, count: int, cut: int) -> None:
         """Let a lease's splits send more."""
@@ -118,6 +123,14 @@ class Loop(Sharing):
         self.queue.clear()
         self.stop.set()
 
+    def _receive(self) -> None:
+        try:
+            while self.incoming:
+                self._take(*self.incoming.popleft())
+        except BaseException:
+            self.broke()
+            raise
+
     def _take(self, token: int, job: Job) -> None:
         if job.kind == "key":
             self.post(next(self.runner.run(self.worker, token, job)))
@@ -131,18 +144,19 @@ class Loop(Sharing):
             unit = self.queue.popleft()
             self.active += 1
             if self.plain:
-                self._begin(self._several(unit))
+                context = self.context.copy()
+                self._begin(self._several(unit, context), context)
             else:
                 self._keep(self._guarded(self._split(unit) if self.splits else self._do(unit)))
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
-        task = self._begin(coroutine)
+        task = self._begin(coroutine, self.context.copy())
         task.add_done_callback(self.kept.discard)
         return task
 
-    def _begin(self, coroutine: Any) -> asyncio.Task[Any]:
+    def _begin(self, coroutine: Any, context: Context) -> asyncio.Task[Any]:
         assert self.loop is not None
-        task = self.loop.create_task(coroutine, context=self.context.copy())
+        task = self.loop.create_task(coroutine, context=context)
         self.kept.add(task)
         return task
 
@@ -154,20 +168,21 @@ class Loop(Sharing):
                 self.broke()
             raise
 
-    async def _several(self, unit: Unit) -> None:
+    async def _several(self, unit: Unit, context: Context) -> None:
         """A task, and those after it, as long as each leaves its asyncio task as it was and lets others have the loop.
 
-        `_do` for one task, laid out flat.
+        `_do` for one task, laid out flat. ``context`` is the one that the asyncio task runs in.
         """
         from asyncio import current_task
 
         try:
-            task = current_task()
-            assert task is not None
-            known, variables, turn = _known(task), list(self.context.items()), -1
-            call, queue = self.runner.call, self.queue
+            task: Any = current_task()
+            call, queue, pid, ours, turn = self.runner.call, self.queue, self.pid, self.variables, -1
+            named, cancelling = task.get_name, task.cancelling
+            name, references, weak = named(), getrefcount(task), getweakrefcount(task)
             while True:
-                lease, position, start = unit.lease, unit.low, monotonic()
+                lease, position, _ = unit
+                start = monotonic()
                 result: Any = None
                 failure: BaseException | None = None
                 try:
@@ -176,13 +191,24 @@ class Loop(Sharing):
                         result = await result
                 except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
                     failure, result = error, None
-                self.still_own()
+                if getpid() != pid:
+                    self.still_own()
                 lease.done.append((position, result, failure, start, monotonic(), 1))
                 if not self.flushing:
                     self._flush_soon()
                 if failure is not None or turn == self.turns or not queue:
                     break
-                if _known(task) != known or not _is_untouched(task, variables):
+                if (  # somebody knows it, or renamed it, or something is to be called when it ends
+                    getrefcount(task) != references
+                    or getweakrefcount(task) != weak
+                    or named() != name
+                    or getattr(task, "_callbacks", task) is not None
+                    # it is cancelled, or was and is not any more, between two awaits
+                    or cancelling()
+                    or getattr(task, "_must_cancel", task)
+                    or len(context) != len(ours)
+                    or (ours and not _as_they_were(ours, context))
+                ):
                     break
                 turn, unit = self.turns, queue.popleft()
             self.kept.discard(task)
@@ -196,24 +222,25 @@ class Loop(Sharing):
     async def _do(self, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
         start = monotonic()
-        results: list[Any] = [None] * (unit.high - unit.low)
+        lease, low, high = unit
+        results: list[Any] = [None] * (high - low)
         failure: BaseException | None = None
-        runner, lease = self.runner, unit.lease
+        runner = self.runner
         try:
             if self.single:
-                results[0] = await self._within(self.program.timeout, runner.call, lease.values[unit.low])
+                results[0] = await self._within(self.program.timeout, runner.call, lease.values[low])
             elif self.merges:
                 results[0] = await self._within(
-                    self.program.timeout, runner.merge_group, lease.values[unit.low], lease.opened
+                    self.program.timeout, runner.merge_group, lease.values[low], lease.opened
                 )
             else:
-                part = list(lease.values[unit.low : unit.high])
+                part = list(lease.values[low:high])
                 results = runner.batch_results(part, await self._within(self.program.timeout, runner.func, part))
         except BaseException as error:  # noqa: BLE001 - a coroutine's CancelledError is its own failure too
             failure = error
         self.still_own()
         end, number = monotonic(), len(results)
-        lease.done.extend((p, r, failure, start, end, number) for p, r in enumerate(results, unit.low))
+        lease.done.extend((p, r, failure, start, end, number) for p, r in enumerate(results, low))
         self.active -= 1
         self._fill()
         if not self.flushing:
@@ -233,6 +260,7 @@ class Loop(Sharing):
         except BaseException:
             self.broke()
             raise
+        self._receive()
 
     async def _within(self, seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
         """What ``function`` gives, awaited if it must be, for up to ``seconds``."""
@@ -273,7 +301,7 @@ class Loop(Sharing):
         """Children of a task; the function may be a coroutine, or an async generator."""
         import asyncio
 
-        lease, position = unit.lease, unit.low
+        lease, position, _ = unit
         if lease.credit is None:
             lease.credit = asyncio.Semaphore(SPLIT_CREDIT)
         batch = Children(self.runner, self.worker, lease.token, lease.job)
@@ -319,24 +347,12 @@ class Loop(Sharing):
         self.still_own()
         self.post(answer)
         for _ in answer.outputs:
-            await unit.lease.credit.acquire()
+            await unit[0].credit.acquire()
 
 
-def _known(task: asyncio.Task[Any]) -> tuple[int, int, str]:
-    """How many know an asyncio task, and its name. To be compared only with what the same caller was told."""
-    return getrefcount(task), getweakrefcount(task), task.get_name()
-
-
-def _is_untouched(task: asyncio.Task[Any], variables: list[tuple[ContextVar[Any], Any]]) -> bool:
-    """Whether nothing is to be called at an asyncio task's end, it is not cancelled, and its variables are these."""
-    now = copy_context()
-    return (
-        getattr(task, "_callbacks", task) is None
-        and not task.cancelling()
-        and not getattr(task, "_must_cancel", task)  # also where it was cancelled and uncancelled between two awaits
-        and len(now) == len(variables)
-        and all(now.get(variable, now) is value for variable, value in variables)
-    )
+def _as_they_were(variables: list[tuple[ContextVar[Any], Any]], context: Context) -> bool:
+    """Whether a context has these variables, each with the very value that it had."""
+    return all(context.get(variable, context) is value for variable, value in variables)
 
 
 def _retrieve(task: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 from dagflow.core.job import Answer
 from dagflow.core.visits import Times
@@ -41,13 +42,8 @@ class SharedLease:
         self.opened: dict[int, list[Any]] = {}
 
 
-class Unit:
-    """What one thread or coroutine does at once: the tasks of ``lease`` from ``low`` to ``high``."""
-
-    __slots__ = ("high", "lease", "low")
-
-    def __init__(self, lease: SharedLease, low: int, high: int) -> None:
-        self.lease, self.low, self.high = lease, low, high
+Unit = tuple[SharedLease, int, int]
+"""What one thread or coroutine does at once: the tasks of a lease from one position to (without it) another."""
 
 
 class Sharing:
@@ -73,7 +69,12 @@ class Sharing:
             return []
         lease = self.leases[token] = SharedLease(token, job, values)
         size = 1 if self.merges else self.runner.program.batch_size or 1
-        return [Unit(lease, low, min(low + size, len(values))) for low in range(0, len(values), size)]
+        number = len(values)
+        highs = range(size, number + 1, size)
+        units = list(zip(repeat(lease), range(0, number, size), highs, strict=False))
+        if number % size:
+            units.append((lease, len(units) * size, number))
+        return units
 
     def still_own(self) -> None:
         """To be asked after the user's code has run: ends a process that it forked and that came back from it.
@@ -120,11 +121,12 @@ class Sharing:
     def end_split(self, unit: Unit, batch: Children) -> Answer:
         """What is left to say of a split that has ended; the last answer of its lease says the last word."""
         answer = batch.last()
-        unit.lease.left -= 1
-        answer.last = not unit.lease.left
+        lease = unit[0]
+        lease.left -= 1
+        answer.last = not lease.left
         if answer.last:
-            self.leases.pop(unit.lease.token, None)
-            self.runner.cuts.pop(unit.lease.token, None)
+            self.leases.pop(lease.token, None)
+            self.runner.cuts.pop(lease.token, None)
         return answer
 
 

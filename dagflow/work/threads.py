@@ -159,24 +159,24 @@ class Threads(Sharing):
     def _do(self, slot: _Slot, unit: Unit) -> None:
         """A task, a list of tasks, or a merge."""
         start = slot.begin(unit)
-        results: list[Any] = [None] * (unit.high - unit.low)
+        lease, low, high = unit
+        results: list[Any] = [None] * (high - low)
         failure: BaseException | None = None
-        lease = unit.lease
         try:
             runner = slot.runner
             if self.single:
-                results[0] = runner.call(lease.values[unit.low])
+                results[0] = runner.call(lease.values[low])
             elif self.merges:
-                results[0] = runner.merge_group(lease.values[unit.low], lease.opened)
+                results[0] = runner.merge_group(lease.values[low], lease.opened)
             else:
-                part = list(lease.values[unit.low : unit.high])
+                part = list(lease.values[low:high])
                 results = runner.batch_results(part, runner.func(part))
         except BaseException as error:  # noqa: BLE001 - whatever a function raises is its task's failure
             failure = error
         self.still_own()
         if slot.end():
             end = monotonic()
-            self.finished(lease, [(p, r, failure, start, end, len(results)) for p, r in enumerate(results, unit.low)])
+            self.finished(lease, [(p, r, failure, start, end, len(results)) for p, r in enumerate(results, low)])
 
     def finished(self, lease: SharedLease, ended: list[Done]) -> None:
         """Tasks have ended: post them, with whatever else has ended, unless somebody is posting already."""
@@ -195,7 +195,7 @@ class Threads(Sharing):
 
     def _split(self, slot: _Slot, unit: Unit) -> None:
         """A task to be split: its children flow while the function runs, as far as its lease has credit."""
-        lease, position = unit.lease, unit.low
+        lease, position, _ = unit
         slot.begin(unit)
         try:
             runner = slot.runner
@@ -226,7 +226,7 @@ class Threads(Sharing):
         answer = self.end_split(unit, batch)
         if answer.last:
             with self.lock:
-                self.credits.pop(unit.lease.token, None)
+                self.credits.pop(unit[0].token, None)
         self.post(answer)
 
     def _spend(self, token: int, payloads: int) -> bool:
@@ -263,14 +263,15 @@ class Threads(Sharing):
                 began = slot.since
                 self.slots.remove(slot)
             error = timed_out(timeout)
+            lease, low, high = unit
             if self.splits:
-                batch = Children(self.runner, self.worker, unit.lease.token, unit.lease.job)
-                batch.abandon(unit.low, error, began)
+                batch = Children(self.runner, self.worker, lease.token, lease.job)
+                batch.abandon(low, error, began)
                 self._post_end(unit, batch)
         self._add_slot()
         if not self.splits:
-            end, number = monotonic(), unit.high - unit.low
-            self.finished(unit.lease, [(p, None, error, began, end, number) for p in range(unit.low, unit.high)])
+            end, number = monotonic(), high - low
+            self.finished(lease, [(p, None, error, began, end, number) for p in range(low, high)])
 
 
 class _Slot:

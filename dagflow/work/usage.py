@@ -15,29 +15,37 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 0.02
 """Standing in line is looked up no more often than this."""
+LOOK_SHARE: Final = 0.01
+"""And takes up no more than this share of the time: each file read costs a thread its turn at the interpreter."""
 
 
 class Usage:
     """Seconds since it was last asked: processor time, and time in line for one.
 
     ``threads``: of all threads of this process; else in line stands the main thread alone, which is cheaper to ask.
+    ``every``: so many seconds lie between two looks at who stands in line.
     """
 
-    def __init__(self, *, threads: bool = False) -> None:
+    def __init__(self, *, threads: bool = False, every: float = LOOK_SECONDS) -> None:
         self.threads = threads
+        self.every = every
         self.lines: dict[str, float] = {}
         self.cpu = process_time()
         self.due = 0.0
         self.since()
 
-    def since(self) -> tuple[float, float]:
-        """Processor seconds used, and those in which a thread could have run and had no processor."""
+    def since(self, *, last: bool = False) -> tuple[float, float]:
+        """Processor seconds used, and those in which a thread could have run and had no processor.
+
+        ``last``: there will be no other look.
+        """
         cpu, self.cpu = self.cpu, process_time()
         now = monotonic()
-        if now < self.due:
+        if now < self.due and not last:
             return self.cpu - cpu, 0.0
-        self.due = now + LOOK_SECONDS
-        return self.cpu - cpu, self._waited()
+        waited = self._waited()
+        self.due = _next_look(now, self.every)
+        return self.cpu - cpu, waited
 
     def _waited(self) -> float:
         waited = 0.0
@@ -59,20 +67,36 @@ class Usage:
 class OwnUsage:
     """The same of the thread that makes it, and asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: float = LOOK_SECONDS) -> None:
+        self.every = every
         self.cpu = thread_time()
         self.in_line = _in_line("/proc/thread-self/schedstat")
+        self.waited = 0.0
+        self.due = monotonic() + every
 
-    def so_far(self) -> float:
-        """Processor seconds that it has used, or lacked, since it was made."""
-        return thread_time() - self.cpu + _in_line("/proc/thread-self/schedstat") - self.in_line
+    def so_far(self, *, last: bool = False) -> float:
+        """Processor seconds that it has used, or lacked, since it was made. ``last``: there will be no other look."""
+        now = monotonic()
+        if now >= self.due or last:
+            self.waited = _in_line("/proc/thread-self/schedstat") - self.in_line
+            self.due = _next_look(now, self.every)
+        return thread_time() - self.cpu + self.waited
+
+
+def _next_look(begun: float, every: float) -> float:
+    """When to look again after a look that was ``begun`` then."""
+    now = monotonic()
+    return max(begun + every, now + (now - begun) / LOOK_SHARE)
 
 
 def _in_line(path: str) -> float:
     """Seconds in line for a processor; 0 where this system does not tell."""
     try:
-        with open(path, "rb") as file:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             # "time on a processor, time in line for one (both in ns), time slices"
-            return int(file.read().split()[1]) / 1e9
+            return int(os.read(fd, 128).split()[1]) / 1e9
+        finally:
+            os.close(fd)
     except (OSError, ValueError, IndexError):
         return 0.0

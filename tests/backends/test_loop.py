@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from dagflow import Graph, TaskManager
+from dagflow.work.loop import Loop
 
 NUMBER = 40
 PERSON = contextvars.ContextVar("PERSON", default=None)
@@ -168,3 +169,23 @@ def test_coroutines_that_never_wait_let_others_on():
     run(go, 2, range(6))
     assert sorted(order) == list(range(6))
     assert order.index(0) < 4
+
+
+@pytest.mark.timeout(60)
+def test_a_loop_that_breaks_down_is_replaced(monkeypatch):
+    """A bug of ours, in what the loop calls by itself: nobody waits for a lease that is never answered."""
+    take, broken = Loop._take, []
+
+    def take_badly(self, token, job):
+        if not broken:
+            broken.append(token)
+            raise RuntimeError("a bug")
+        take(self, token, job)
+
+    async def double(number):
+        await asyncio.sleep(0)
+        return 2 * number
+
+    monkeypatch.setattr(Loop, "_take", take_badly)
+    assert sorted(run(double, 3).values) == [2 * n for n in range(NUMBER)]
+    assert broken
