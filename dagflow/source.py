@@ -137,6 +137,8 @@ class Fed:
 
     def take(self, count: int) -> list[Any] | None:
         """What has been read, up to ``count``; None when the end was reached and all was taken."""
+        if not self._buffer and not self._ended:
+            return []  # asked at every turn, and mostly so; what comes meanwhile wakes the ring
         with self._lock:
             if not self._buffer:
                 return None if self._ended else []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _HEAD = Struct("<cxxxIQ")
 _MARK = b"\0"
 _ROW = b"\1"
+PICKLE = b"\x80"
+"""What a pickle begins with."""
 _ALIGN = 64
 ROW_HEAD = _HEAD.size
 """What a row begins with takes so many bytes."""

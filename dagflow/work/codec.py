@@ -12,10 +12,11 @@ into it, and only their place travels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from dagflow.core.payload import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
-from dagflow.work.block import Part, block, parted, unblocked
+from dagflow.work.block import PICKLE, Part, block, parted, unblocked
 from dagflow.work.outcome import Failure, open_error
 from dagflow.work.proof import pickled
 from dagflow.work.values import Place, Sealed, Values
@@ -44,7 +45,7 @@ def dumps(value: Any) -> bytes:
 
 def _dumps(value: Any, large: list[memoryview] | None) -> tuple[bytes, bool]:
     """The pickle, and whether it is sure to be readable again. Large buffers go into ``large``, where there is one."""
-    apart = None if large is None else lambda buffer: _apart(large, buffer)
+    apart = None if large is None else partial(_apart, large)
     sure = False
     try:
         data, sure = pickled(value, apart)
@@ -74,6 +75,8 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
     Buffers that lie behind the pickle become part of the value where they are, if they may be written to: the
     caller gives memory that is nobody else's.
     """
+    if data[:1] == PICKLE:
+        return pickle.loads(data)
     parts = parted(data)
     if parts is not None:
         return [loads(part) for part in parts]
@@ -117,6 +120,8 @@ def parts_of(value: Any, prove: bool) -> list[Part]:
 
 
 def _stored(parts: list[Part], count: int, store: Store | None) -> Sealed:
+    if len(parts) == 1 and len(parts[0]) < LARGE:
+        return Sealed(bytes(parts[0]), count)
     size = sum(map(len, parts))
     if store is not None and size >= LARGE:
         place = store(parts, size)

@@ -143,11 +143,13 @@ class Runner:
                 return self._split(worker, token, job, values)
             else:
                 clock = Clock() if traced else None
-                self._begin_draft(job)
+                if self.spare is not None and job.weight >= HEAVY and job.count > 1:
+                    self._begin_draft(job, self.spare)
                 out, failures = self.each(values, clock, job.timed)
                 whole = len(out) == len(values)
                 answer = self.answer(worker, token, values, out, failures, whole=whole)
-                self._end_draft()
+                if self.draft is not None:
+                    self._end_draft(self.draft)
                 if not whole:
                     answer.returned = list(range(len(out), len(values)))
                 if clock is not None and clock.starts:
@@ -158,20 +160,18 @@ class Runner:
             answer.times = span(start, job.count)
         return iter((answer,))
 
-    def _begin_draft(self, job: Job) -> None:
-        """From now on put each result where the payload of all will be, if they are likely to be large."""
-        if self.spare is not None and job.weight >= HEAVY and job.count > 1:
-            from dagflow.work.draft import Draft, Heap
+    def _begin_draft(self, job: Job, spare: Callable[[int], Room | None]) -> None:
+        """From now on put each result, as they are likely to be large, where the payload of all will be."""
+        from dagflow.work.draft import Draft, Heap
 
-            draft, plain = Draft(self.spare(job.count * job.weight) or Heap()), self.plain
-            self.draft = draft
-            self.call = lambda task: draft.put(plain(task))
+        draft, plain = Draft(spare(job.count * job.weight) or Heap()), self.plain
+        self.draft = draft
+        self.call = lambda task: draft.put(plain(task))
 
-    def _end_draft(self) -> None:
-        if self.draft is not None:
-            self.draft.close()
-            self.draft = None
-            self.call = self.plain
+    def _end_draft(self, draft: Draft) -> None:
+        draft.close()
+        self.draft = None
+        self.call = self.plain
 
     def unreadable(self, worker: int, token: int, job: Job, error: BaseException) -> Answer:
         """Values that cannot be read here fail; those that came with them are given back, to be read without them."""

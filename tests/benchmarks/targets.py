@@ -42,6 +42,8 @@ TARGETS: tuple[tuple[str, Callable[[Rows], float | None], float, float, bool], .
     ("W1 against mpipe", _ratio("W1", "rate", "mpipe"), 30, 60, True),
     ("W1 against the hub by hand", _ratio("W1", "rate", "hub by hand"), 0.25, 0.5, True),
     ("W2 p50, ms", _own("W2", "p50"), 0.7, 0.45, False),
+    # What 0.7 and 0.45 ms are to the hub's 0.33 where they were set: half of a hop is the machine's, not dagflow's.
+    ("W2 p50 against the hub by hand", _ratio("W2", "p50", "hub by hand"), 2.1, 1.4, False),
     ("W2 p99, ms", _own("W2", "p99"), 3.0, 1.5, False),
     ("W3, children/s", _own("W3", "rate"), 270_000, 600_000, True),
     ("W4, GiB/s", _own("W4", "rate"), 0.6, 1.2, True),

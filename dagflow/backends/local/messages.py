@@ -39,8 +39,11 @@ class Unsendable(Exception):
 class _Load:
     """The payloads of a job, each once: blobs, and segments that the worker is to be given.
 
-    ``keep`` holds what was sealed for this job alone until it is delivered.
+    ``keep`` holds what was sealed for this job alone until it is delivered. ``refused``: what of the last piece cannot
+    travel, by its place in it.
     """
+
+    __slots__ = ("blobs", "keep", "places", "refused", "segments", "store")
 
     def __init__(self, store: Store | None) -> None:
         self.store = store
@@ -48,6 +51,7 @@ class _Load:
         self.segments: list[int] = []
         self.places: dict[int, Any] = {}
         self.keep: list[Sealed] = []
+        self.refused: list[tuple[int, PayloadError]] = []
 
     def add(self, sealed: Sealed) -> Any:
         """Where the worker will find it."""
@@ -72,19 +76,21 @@ def pack_job(job: Job, store: Store | None = None) -> tuple[Any, _Load]:
     bad: list[tuple[int, PayloadError]] = []
     at = 0
     for piece in job.pieces:
-        packed, refused = _pack_piece(piece, load)
-        bad.extend((at + p, error) for p, error in refused)
-        pieces.append(packed)
+        pieces.append(_pack_piece(piece, load))
+        if load.refused:
+            bad.extend((at + p, error) for p, error in load.refused)
+            load.refused = []
         at += piece[2] - piece[1]
     groups = []
     for position, group in enumerate(job.groups):
-        packed_pieces = []
+        packed = []
         for piece in group.pieces:
-            packed, refused = _pack_piece(piece, load)
-            bad.extend((position, error) for _, error in refused[:1])
-            packed_pieces.append(packed)
-        state = None if group.state is None else _pack_piece((group.state, 0, 1), load)[0]
-        groups.append((packed_pieces, state, group.final))
+            packed.append(_pack_piece(piece, load))
+            if load.refused:
+                bad.append((position, load.refused[0][1]))
+                load.refused = []
+        state = None if group.state is None else _pack_piece((group.state, 0, 1), load)  # made by a worker: it travels
+        groups.append((packed, state, group.final))
     if bad:
         raise Unsendable(bad)
     return (
@@ -92,24 +98,24 @@ def pack_job(job: Job, store: Store | None = None) -> tuple[Any, _Load]:
     ), load  # fmt: skip
 
 
-def _pack_piece(piece: Piece, load: _Load) -> tuple[Any, list[tuple[int, PayloadError]]]:
+def _pack_piece(piece: Piece, load: _Load) -> Any:
     payload, low, high = piece
     if isinstance(payload, Sealed):
-        return (load.add(payload), payload.count, low, high), []
+        return load.add(payload), payload.count, low, high
     if isinstance(payload, Values):
-        sealed, bad = seal(list(payload.values[low:high]), load.store, prove=False)
-        return (load.add(sealed), sealed.count, 0, sealed.count), bad
+        sealed, load.refused = seal(list(payload.values[low:high]), load.store, prove=False)
+        return load.add(sealed), sealed.count, 0, sealed.count
     if isinstance(payload, FailurePayload):
         items = []
         for failed in payload.items[low:high]:
             inner = []
             for each in failed.pieces:
-                packed, bad = _pack_piece(each, load)
-                if bad:
-                    return None, [(0, bad[0][1])]
-                inner.append(packed)
+                inner.append(_pack_piece(each, load))
+                if load.refused:
+                    load.refused = [(0, load.refused[0][1])]
+                    return None
             items.append((inner, pack_error(failed.error), failed.merged))
-        return (items, len(items), 0, len(items)), []
+        return items, len(items), 0, len(items)
     raise TypeError(f"not a payload: {type(payload).__name__}")
 
 
@@ -170,7 +176,9 @@ def pack_answer(answer: Answer) -> tuple[Any, Blobs]:
         payload: Any = produced.payload
         where = _put(payload, blobs)
         outputs.append((produced.port, where, payload.count, produced.positions, produced.children))
-    failures = [(p, pack_error(error), retry) for p, error, retry in answer.failures]
+    failures: list[Any] = answer.failures
+    if failures:
+        failures = [(p, pack_error(error), retry) for p, error, retry in failures]
     states = None
     if answer.states is not None:
         states = {position: _put(state, blobs) for position, state in answer.states.items()}
@@ -208,7 +216,8 @@ def unpack_answer(worker: int, token: int, message: Any, blobs: Blobs, segments:
         Produced(port, _got(worker, where, count, blobs, segments), positions, children)
         for port, where, count, positions, children in outputs
     ]
-    failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
+    if failures:
+        failures = [(p, unpack_error(error), retry) for p, error, retry in failures]
     if states is not None:
         states = {p: _got(worker, where, 1, blobs, segments) for p, where in states.items()}
     if times is not None:

@@ -206,9 +206,11 @@ class Pool:
         worker.jobs += 1
         worker.open += 1
         buffers = pack(token, message, load.blobs)
-        new, spares, fds = self.segments.deliver(number, load.segments, worker.open)
-        if new or spares:
-            buffers = [*pack(0, ("segments", new, spares), []), *buffers]  # it is woken once for both
+        fds: list[int] = []
+        if load.segments or self.segments.may_want(number):
+            new, spares, fds = self.segments.deliver(number, load.segments, worker.open)
+            if new or spares:
+                buffers = [*pack(0, ("segments", new, spares), []), *buffers]  # it is woken once for both
         self._send(worker, buffers, fds)
 
     def grant(self, number: int, token: int, count: int, cut: int) -> None:
@@ -309,7 +311,9 @@ class Pool:
 
     def _send(self, worker: _Worker, buffers: list[bytes], fds: list[int] | None = None) -> None:
         try:
-            self._watch(worker, worker.writer.send(buffers, fds))
+            done = worker.writer.send(buffers, fds)
+            if done == worker.writable:
+                self._watch(worker, done)
         except OSError:
             pass  # it is gone; the read side says so
 
@@ -359,7 +363,8 @@ class Pool:
         if message[0] == "answer":
             answer = unpack_answer(worker.number, token, message, blobs, self.segments)
             self.mailbox.post(answer)
-            self._supply(worker, message, blobs, last=answer.last)
+            worker.open -= answer.last
+            self._supply(worker, answer)
         elif message[0] == "let go":
             self.segments.let_go(worker.number, message[1])
         elif message[0] == "up":
@@ -372,15 +377,14 @@ class Pool:
             advice = ". Put it into a module that the workers can import" if "__main__" in message[1] else ""
             worker.refused = f"cannot load its function: {message[1]}{advice}\n{message[2]}"
 
-    def _supply(self, worker: _Worker, message: Any, blobs: list[bytes], *, last: bool) -> None:
+    def _supply(self, worker: _Worker, answer: Answer) -> None:
         """See how large what a worker sends is. The next segments to write into come with its next job, if any do."""
-        worker.open -= last
-        sizes = [len(blob) for blob in blobs if len(blob) >= LARGE]
-        for output in message[2]:
-            if not isinstance(output[1], int):
-                sizes.append(output[1][1])
-        self.segments.wants(worker.number, len(sizes), max(sizes, default=0))
-        if sizes and not last:
+        sizes = [produced.payload.size for produced in answer.outputs if produced.payload.size >= LARGE]
+        if answer.states:
+            sizes += [state.size for state in answer.states.values() if state.size >= LARGE]
+        if sizes or self.segments.may_want(worker.number):
+            self.segments.wants(worker.number, len(sizes), max(sizes, default=0))
+        if sizes and not answer.last:
             new, spares, fds = self.segments.supply(worker.number, worker.open)
             if spares:
                 self._send(worker, pack(0, ("segments", new, spares), []), fds)

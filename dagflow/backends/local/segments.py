@@ -195,9 +195,12 @@ class Segments:
 
     def wants(self, worker: int, large: int, size: int) -> None:
         """A worker's answer had so many large payloads, the largest of ``size`` bytes; or it had none."""
-        if large or worker in self.appetite:
-            known, before = self.appetite.get(worker, (0, 0))
-            self.appetite[worker] = max(large, known * 3 // 4), size or before
+        known, before = self.appetite.get(worker, (0, 0))
+        self.appetite[worker] = max(large, known * 3 // 4), size or before
+
+    def may_want(self, worker: int) -> bool:
+        """Whether a worker has ever had to do with large payloads."""
+        return worker in self.appetite
 
     def supply(self, worker: int, jobs: int) -> Supply:
         """Spares that a worker gets now, which has so many ``jobs``."""

@@ -163,9 +163,10 @@ class _Line:
         """Send a frame."""
         self.still_own()
         with self.lock:
-            self._send(buffers)
+            self.put(buffers)
 
-    def _send(self, buffers: list[bytes]) -> None:
+    def put(self, buffers: list[bytes]) -> None:
+        """Send a frame: as `send`, but no other thread is at it, and this process is known to be the worker."""
         ended = self.mappings.let_go()
         if ended:
             buffers = [*pack(0, ("let go", ended), []), *buffers]
@@ -188,7 +189,7 @@ class _Line:
             answer.cpu, answer.stalled = self.usage.since()
         message, blobs = pack_answer(answer)
         with self.lock:
-            self._send(pack(answer.token, message, blobs))
+            self.put(pack(answer.token, message, blobs))
             if answer.last:
                 self.mark[ANSWERED] += 1
                 self.open -= 1
@@ -272,7 +273,7 @@ class _Alone:
     def _post(self, answer: Answer) -> None:
         answer.cpu, answer.stalled = self.line.usage.since()
         message, blobs = pack_answer(answer)
-        self.line.send(pack(answer.token, message, blobs))
+        self.line.put(pack(answer.token, message, blobs))
         if answer.last:
             self.line.mark[ANSWERED] += 1
 
