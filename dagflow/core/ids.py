@@ -125,8 +125,10 @@ class Space:
         return f"{self.parent!r}{step}"
 
 
-def count_of(segments: Iterable[Segment]) -> int:
+def count_of(segments: Sequence[Segment]) -> int:
     """How many tasks the segments hold."""
+    if len(segments) == 1:
+        return len(segments[0][1])
     count = 0
     for _, indices in segments:
         count += len(indices)

@@ -18,7 +18,7 @@ from dagflow.core.payload import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
 from dagflow.work.block import PICKLE, Part, block, parted, unblocked
 from dagflow.work.outcome import Failure, open_error
-from dagflow.work.proof import pickled
+from dagflow.work.proof import PROTOCOL, pickled
 from dagflow.work.values import Place, Sealed, Values
 
 TYPE_CHECKING = False
@@ -30,6 +30,9 @@ else:
 
 LARGE = 64 * 1024
 """Buffers, and whole payloads, from so many bytes on travel by a `Store` where there is one."""
+PLAIN = frozenset((int, float, str, bytes, bool, type(None)))
+FEW = 8
+"""Of so few values it is asked first whether they are all `PLAIN`: then no pickler of our own is made for them."""
 DEPTH_MOST = 8
 """So many steps into a value the part is looked for that cannot travel."""
 PARTS_MOST = 100
@@ -96,7 +99,11 @@ def seal(
     so that whoever made a value that cannot be read is the one who fails; the driver never does.
     """
     try:
-        return _stored(parts_of(values if isinstance(values, list) else list(values), prove), len(values), store), []
+        if not isinstance(values, list):
+            values = list(values)
+        if len(values) <= FEW and PLAIN.issuperset(map(type, values)):
+            return _stored([pickle.dumps(values, PROTOCOL)], len(values), store), []
+        return _stored(parts_of(values, prove), len(values), store), []
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         only_user_exits(error)
     good: list[Any] = []

@@ -134,24 +134,12 @@ def unpack_job(message: Any, blobs: Blobs, mappings: Mappings) -> Job:
             sealed[where] = found
         return found
 
-    return Job(
-        kind,
-        count,
-        [_unpack_piece(p, at) for p in pieces],
-        [
-            Group(
-                [_unpack_piece(p, at) for p in members],
-                None if state is None else _unpack_piece(state, at)[0],
-                final,
-            )
-            for members, state, final in groups
-        ],
-        skip,
-        cuts,
-        attempt,
-        timed,
-        weight,
-    )
+    unpacked = []
+    for members, state, final in groups:
+        found = None if state is None else _unpack_piece(state, at)[0]
+        unpacked.append(Group([_unpack_piece(p, at) for p in members], found, final))
+    pieces = [_unpack_piece(p, at) for p in pieces]
+    return Job(kind, count, pieces, unpacked, skip, cuts, attempt, timed, weight)
 
 
 def _unpack_piece(packed: Any, at: Callable[[Any, int], Sealed]) -> Piece:

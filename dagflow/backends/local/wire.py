@@ -1,9 +1,9 @@
 """Frames: how messages travel between the driver and a worker.
 
-A frame is a header (length of the meta part, number of blobs, token, checksum), the blobs' lengths, the meta
-part and the blobs. The meta part is a message of plain builtins by `marshal` (it can hold nothing else, so
-reading it runs no code); blobs are sealed payloads, which the driver forwards unopened. A frame counts only
-when it is whole, so one torn by a death counts as nothing.
+A frame is a header (length of the meta part, of all blobs, token, checksum), the meta part and the blobs. The meta
+part is a message of plain builtins, and the blobs' lengths, by `marshal` (it can hold nothing else, so reading it
+runs no code); blobs are sealed payloads, which the driver forwards unopened. A frame counts only when it is whole, so
+one torn by a death counts as nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 else:  # the same functions, without the enums and selectors that come with them
     import _socket as socket
 
-HEADER: Final = struct.Struct("<IIQI")
+HEADER: Final = struct.Struct("<IQQI")
 VECTORS_MOST: Final = 512
-LENGTHS_MOST: Final = 8
-"""Frames of fewer blobs have the form of their lengths ready."""
 READ_LEAST: Final = 1 << 16
 READ_MOST: Final = 1 << 20
 
@@ -38,10 +36,9 @@ class WireError(Exception):
 
 def pack(token: int, message: Any, blobs: list[bytes]) -> list[bytes]:
     """The buffers of a frame, to be written one after the other."""
-    meta = marshal.dumps(message)
-    number = len(blobs)
-    checked = (_LENGTHS[number] if number < LENGTHS_MOST else _lengths(number)).pack(*map(len, blobs)) + meta
-    return [HEADER.pack(len(meta), number, token, crc32(checked)) + checked, *blobs]
+    lengths = [len(blob) for blob in blobs]
+    meta = marshal.dumps((message, lengths))
+    return [HEADER.pack(len(meta), sum(lengths), token, crc32(meta)) + meta, *blobs]
 
 
 class Reader:
@@ -78,37 +75,25 @@ class Reader:
 
     def _frame(self, data: bytes, at: int, found: list[Frame]) -> int:
         """Where the frame at ``at`` ends, as far as can be told; it is ``found`` if it is there to its end."""
-        lengths_at = at + HEADER.size
-        if len(data) < lengths_at:
-            return lengths_at
+        meta_at = at + HEADER.size
+        if len(data) < meta_at:
+            return meta_at
         meta_length: int
-        number: int
-        meta_length, number, token, check = HEADER.unpack_from(data, at)
-        meta_at = lengths_at + 8 * number
+        meta_length, blobs_length, token, check = HEADER.unpack_from(data, at)
         blob_at = meta_at + meta_length
-        if len(data) < blob_at:
-            return blob_at
-        form = _LENGTHS[number] if number < LENGTHS_MOST else _lengths(number)
-        lengths: tuple[int, ...] = form.unpack_from(data, lengths_at)
-        end = blob_at + sum(lengths)
+        end: int = blob_at + blobs_length
         if len(data) < end:
             return end
-        if crc32(data[lengths_at:blob_at]) != check:
-            raise WireError("a frame's checksum is wrong")
         meta = data[meta_at:blob_at]
+        if crc32(meta) != check:
+            raise WireError("a frame's checksum is wrong")
+        message, lengths = marshal.loads(meta)  # noqa: S302 - our own process's builtins
         blobs = []
         for length in lengths:
             blobs.append(data[blob_at : blob_at + length])
             blob_at += length
-        found.append((token, marshal.loads(meta), blobs))  # noqa: S302 - our own process's builtins
+        found.append((token, message, blobs))
         return end
-
-
-def _lengths(number: int) -> struct.Struct:
-    return struct.Struct(f"<{number}Q")
-
-
-_LENGTHS = [_lengths(number) for number in range(LENGTHS_MOST)]
 
 
 class Writer:
