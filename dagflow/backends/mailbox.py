@@ -36,11 +36,12 @@ class Mailbox:
 
     # -- from any thread ------------------------------------------------------------------------------
 
-    def post(self, event: Event) -> None:
-        """Put an event in; from any thread."""
+    def post(self, event: Event) -> bool:
+        """Put an event in; from any thread. Whether others lie there still."""
         self.events.append(event)
         if self._waiting and not self._woken:
             self.wake()  # who has set it before has written, or is about to
+        return len(self.events) > 1
 
     def wake(self) -> None:
         """Make a `wait` return; from any thread, or a signal handler."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from os import getpid
 from sys import getrefcount
-from time import monotonic
+from time import monotonic, sleep
 from weakref import getweakrefcount
 
 from dagflow.core.job import SPLIT_CREDIT
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dagflow.core.job import Answer, Job
     from dagflow.work.program import Program
 
+YIELD_SECONDS: Final = 20e-6
+"""So long the loop rests where the driver has not come to hear it, and the tasks at hand are getting few."""
 CANCEL_SECONDS: Final = 1.0
 """How long coroutines that are cancelled at the end of their loop are waited for."""
 
@@ -254,12 +256,17 @@ class Loop(Sharing):
     def _flush(self) -> None:
         self.flushing = False
         self.turns += 1
+        behind: bool | None = False
         try:
             for answer in self.collect():
-                self.post(answer)
+                behind = self.post(answer)
         except BaseException:
             self.broke()
             raise
+        if behind and len(self.queue) < self.program.width:
+            # A loop that is always busy gives the interpreter's lock away only while it looks for what is ready, which
+            # is too short for a thread to wake up in; and each time that thread begins to wait for its 5 ms anew.
+            sleep(YIELD_SECONDS)
         self._receive()
 
     async def _within(self, seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:

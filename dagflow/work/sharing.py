@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from dagflow.core.job import Job
 
-Post = Callable[[Answer], None]
+Post = Callable[[Answer], "bool | None"]
+"""Tells the driver something; True where it is known not to have heard what was told before."""
 Done = tuple[int, "Any", BaseException | None, float, float, int]
 """A task that has ended: position, result, failure, when it began, when it ended, how many were run together."""
 
@@ -53,7 +54,7 @@ class Sharing:
         self.worker, self.runner, self.post = worker, runner, post
         self.leases: dict[int, SharedLease] = {}
         self.pid = os.getpid()
-        self.fatal: Callable[[], None] | None = None
+        self.fatal: Callable[[], object] | None = None
         self.broken = False
         program = runner.program
         self.splits = program.kind == "split"

@@ -8,6 +8,8 @@ import weakref
 import pytest
 
 from dagflow import Graph, TaskManager
+from dagflow.backends.mailbox import Mailbox
+from dagflow.work import loop
 from dagflow.work.loop import Loop
 
 NUMBER = 40
@@ -189,3 +191,22 @@ def test_a_loop_that_breaks_down_is_replaced(monkeypatch):
     monkeypatch.setattr(Loop, "_take", take_badly)
     assert sorted(run(double, 3).values) == [2 * n for n in range(NUMBER)]
     assert broken
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_loop_rests_only_where_the_driver_does_not_come_to_hear_it(behind, monkeypatch):
+    post, rests = Mailbox.post, []
+
+    def post_and_say(self, event):
+        post(self, event)
+        return behind
+
+    async def double(number):
+        await asyncio.sleep(0)
+        return 2 * number
+
+    monkeypatch.setattr(Mailbox, "post", post_and_say)
+    monkeypatch.setattr(loop, "sleep", rests.append)
+    assert run(double, 3).values == [2 * n for n in range(NUMBER)]
+    assert bool(rests) == behind

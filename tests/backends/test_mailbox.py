@@ -55,6 +55,12 @@ def test_who_was_woken_before_does_not_wait(mailbox):
     assert mailbox.wait(never) == ["an event"]
 
 
+def test_who_posts_is_told_whether_it_is_behind(mailbox):
+    assert [mailbox.post(number) for number in range(3)] == [False, True, True]
+    assert mailbox.wait(never) == [0, 1, 2]
+    assert not mailbox.post(3)
+
+
 @pytest.mark.timeout(20)
 def test_one_wake_up_ends_one_wait(mailbox):
     threading.Timer(0.05, mailbox.wake).start()
