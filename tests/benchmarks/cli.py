@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     print()
     print((given.out / "report.md").read_text(encoding="utf-8"))
     print(f"written: {', '.join(str(given.out / f'report.{s}') for s in ('json', 'md', 'svg'))}")
-    for what, figure, must, _, word in verdicts(rows):
-        if word == "MISSED":
-            print(f"missed: {what}: {figure:.3g}, must reach {must:g}")
+    for it in verdicts(rows):
+        if it.word == "MISSED":
+            print(f"missed: {it.goal.what}: {it.figure:.3g}, must reach {it.goal.must:g}")
     own = [(row, n) for row in rows.values() for n, kind in row.kinds.items() if kind != "peer"]
     wrong = [(row.workload.name, n, row.trouble(n)) for row, n in own if not row.right(n)]
     for workload_name, name, trouble in wrong:

@@ -37,8 +37,16 @@ def as_json(where: dict[str, Any], rows: dict[str, Row], skipped: dict[str, str]
             for row in rows.values()
         ],
         "targets": [
-            {"what": what, "figure": figure, "must": must, "aim": aim, "verdict": word}
-            for what, figure, must, aim, word in verdicts(rows)
+            {
+                "what": it.goal.what,
+                "figure": it.figure,
+                "must": it.goal.must,
+                "aim": it.goal.aim,
+                "ratio to by hand": it.ratio,
+                "ratio must": it.must_be,
+                "verdict": it.word,
+            }
+            for it in verdicts(rows)
         ],
     }
     return json.dumps(said, indent=1)
@@ -52,8 +60,12 @@ def as_markdown(where: dict[str, Any], rows: dict[str, Row], skipped: dict[str, 
         lines += _table(row)
     found = verdicts(rows)
     if found:
-        lines += ["#### Goals", "", "| goal | figure | must reach | aim for | |", "|---|---|---|---|---|"]
-        lines += [f"| {what} | {_number(f)} | {_number(m)} | {_number(a)} | {word} |" for what, f, m, a, word in found]
+        head = ["goal", "figure", "must reach", "aim for", "× by hand", "must be", " "]
+        lines += ["#### Goals", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for it in found:
+            numbers = [it.figure, it.goal.must, it.goal.aim, it.ratio, it.must_be]
+            cells = ["" if number is None else _number(number) for number in numbers]
+            lines.append("| " + " | ".join([it.goal.what, *cells, it.word]) + " |")
         lines.append("")
     lines += [f"Not here: {name} ({why})." for name, why in skipped.items()]
     return "\n".join(lines).rstrip() + "\n"

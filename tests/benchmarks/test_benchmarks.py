@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.measure import Row
+from benchmarks.targets import verdicts
+from benchmarks.workloads import WORKLOADS
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -65,3 +69,23 @@ def test_an_unknown_row_is_refused_with_the_known_ones():
     assert done.returncode == 2
     assert "W99" in done.stderr
     assert "W1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ours", "hub", "word"),
+    [
+        (0.40, 0.33, "aim reached"),
+        (0.69, 0.10, "reached"),
+        (1.30, 0.65, "reached as a ratio"),
+        (1.40, 0.65, "MISSED"),
+        (1.40, None, "MISSED"),
+    ],
+)
+def test_a_goal_of_the_clock_is_reached_as_a_ratio_on_a_slower_machine(ours, hub, word):
+    """The goal is 0.7 ms, and was set where the hub by hand took 0.33: 2.1 times as long."""
+    row = Row(WORKLOADS["W2"], ["dagflow", "hub by hand"])
+    row.runs["dagflow"].append({"right": True, "figures": {"p50": ours}})
+    if hub is not None:
+        row.runs["hub by hand"].append({"right": True, "figures": {"p50": hub}})
+    (verdict,) = verdicts({"W2": row})
+    assert verdict.word == word
