@@ -12,7 +12,6 @@ into it, and only their place travels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from dagflow.core.payload import FailedTask, FailurePayload
 from dagflow.errors import PayloadError
@@ -48,7 +47,7 @@ def dumps(value: Any) -> bytes:
 
 def _dumps(value: Any, large: list[memoryview] | None) -> tuple[bytes, bool]:
     """The pickle, and whether it is sure to be readable again. Large buffers go into ``large``, where there is one."""
-    apart = None if large is None else partial(_apart, large)
+    apart = None if large is None else lambda buffer: _apart(large, buffer)
     sure = False
     try:
         data, sure = pickled(value, apart)

@@ -122,6 +122,7 @@ class Loop(Sharing):
     def _end(self) -> None:
         assert self.stop is not None
         self.ending = True
+        self.incoming.clear()
         self.queue.clear()
         self.stop.set()
 
