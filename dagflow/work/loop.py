@@ -257,14 +257,13 @@ class Loop(Sharing):
     def _flush(self) -> None:
         self.flushing = False
         self.turns += 1
-        behind: bool | None = False
         try:
-            for answer in self.collect():
-                behind = self.post(answer)
+            behind = [self.post(answer) for answer in self.collect()]
         except BaseException:
             self.broke()
             raise
-        if behind and len(self.queue) < self.program.width:
+        # The first alone tells whether what was posted before lies there still: the others find the first.
+        if behind and behind[0] and len(self.queue) < self.program.width:
             # A loop that is always busy gives the interpreter's lock away only while it looks for what is ready, which
             # is too short for a thread to wake up in; and each time that thread begins to wait for its 5 ms anew.
             sleep(YIELD_SECONDS)
