@@ -130,7 +130,7 @@ class Loop(Sharing):
         try:
             while self.incoming:
                 self._take(*self.incoming.popleft())
-        except BaseException:
+        except BaseException:  # a bug of ours, whatever its class: the lease would never be answered
             self.broke()
             raise
 
