@@ -53,23 +53,20 @@ ARRAY_FLOATS = 1 << 18
 """Of 4 bytes each: an array of 1 MiB."""
 
 
-def spin(rounds: int) -> int:
-    """Work of ``rounds`` steps (see `rounds_of`): arithmetic that keeps the GIL."""
-    x = rounds
-    for i in range(rounds):
-        x = (x * 31 + i) & 0xFFFF
-    return x
+def spin(nanoseconds: int) -> int:
+    """Work that takes its thread so much processor time, at whatever pace the processor goes meanwhile: arithmetic
+    that keeps the GIL. What others take of the processor in between comes on top, as it does for a user."""
+    end = time.thread_time_ns() + nanoseconds
+    x = nanoseconds
+    while time.thread_time_ns() < end:
+        for i in range(8):  # half a microsecond, as long as reading the clock
+            x = (x * 31 + i) & 0xFFFF
+    return spun(nanoseconds)
 
 
-def rounds_of(seconds: float) -> int:
-    """How many steps of `spin` take ``seconds`` on this machine, now (the median of several tries)."""
-    steps = 20_000
-    times = []
-    for _ in range(15):
-        start = time.perf_counter()
-        spin(steps)
-        times.append(time.perf_counter() - start)
-    return max(1, round(seconds * steps / sorted(times)[len(times) // 2]))
+def spun(nanoseconds: int) -> int:
+    """What `spin` gives."""
+    return (nanoseconds * 31) & 0xFFFFFF
 
 
 def rest(seconds: float) -> float:
