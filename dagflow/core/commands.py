@@ -158,7 +158,7 @@ class TasksEnded:
     segments: list[Segment]
     count: int
     seconds: float = 0.0
-    inputs: list[Piece] = field(default_factory=list)
+    inputs: Sequence[Piece] = ()
     positions: list[int] | None = None
     visit: Visit | None = None
     again: bool = False
@@ -184,7 +184,7 @@ class TaskFailed:
     again: bool = False
     handled: bool = False
     members: int = 1
-    given: list[Piece] = field(default_factory=list)
+    given: Sequence[Piece] = ()
 
 
 @record

@@ -1,19 +1,21 @@
 """Records: classes with named fields, as `dataclasses` makes them with ``slots=True``, without what that costs.
 
-Importing `dataclasses` (and with it `inspect`, `ast`, `re`) takes 11 ms and each class half a millisecond; the forty
-records of a run would be half of what starting the first worker takes. A type checker sees `dataclasses` itself.
+Importing `dataclasses` (and with it `inspect`, `ast`, `re`) takes 11 ms and each class half a millisecond, mostly to
+compile its ``__init__``; the forty records of a run would be half of what starting the first worker takes. Here that is
+compiled already, once for each number of fields (see `dagflow.core.fits`), and is given the names of the fields.
+A type checker sees `dataclasses` itself.
 """
 
 from __future__ import annotations
 
+from _operator import attrgetter
+
+from dagflow.core.fits import FITS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
-
-OFTEN: Final = 30
-"""The ``__init__`` of a kind of which more records are made is compiled, which takes as long as to make so many without
-it. In a short run nearly none is."""
+    from typing import Any
 
 
 class _Factory:
@@ -51,65 +53,56 @@ def _made(cls: Any, frozen: bool) -> Any:
     for name, method in methods.items():
         given.setdefault(name, method)
 
-    left = OFTEN
-
-    def first(self: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left >= 0 and _filled(self, names, defaults, args, kwargs):
-            return
-        made.__init__ = init = _init(names, defaults, frozen)
-        init.__qualname__ = f"{cls.__qualname__}.__init__"
-        init(self, *args, **kwargs)
-
-    given |= {"__slots__": names, "__match_args__": names, "__init__": first}
+    given |= {"__slots__": names, "__match_args__": names, "__init__": _init(cls.__qualname__, names, defaults, frozen)}
     made: Any = type(cls)(cls.__name__, cls.__bases__, given)
     return made
 
 
-def _filled(
-    it: Any, names: tuple[str, ...], defaults: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bool:
-    """Set the fields one by one. False if the arguments are not right, which `_init` says in Python's words."""
-    if len(args) > len(names):
-        return False
-    named = 0
-    for name, value in zip(names, args, strict=False):
-        _set(it, name, value)
-    for name in names[len(args) :]:
-        if name in kwargs:
-            value = kwargs[name]
-            named += 1
-        elif name in defaults:
-            default = defaults[name]
-            value = default.make() if isinstance(default, _Factory) else default
-        else:
-            return False
-        _set(it, name, value)
-    return named == len(kwargs)
+def _init(kind: str, names: tuple[str, ...], defaults: dict[str, Any], frozen: bool) -> Any:
+    """The ``__init__``, as fast as if written by hand: it runs for every envelope."""
+    if len(names) >= len(FITS):
+        raise TypeError(f"{kind} has {len(names)} fields; a record has {len(FITS) - 1} at most (see dagflow.core.fits)")
+    fit: Any = FITS[len(names)]
+    code = fit.__code__.replace(
+        co_name="__init__", co_qualname=f"{kind}.__init__", co_names=names, co_varnames=("self", *names)
+    )
+    anew = [(name, value.make) for name, value in defaults.items() if isinstance(value, _Factory)]
+    values = tuple([_NOTHING if isinstance(value, _Factory) else value for value in defaults.values()])
+    plain = type(fit)(code, {}, "__init__", values)
+    if frozen:
+        return _for_frozen(plain, names, anew)
+    return _with_new(plain, anew) if anew else plain
 
 
-def _init(names: tuple[str, ...], defaults: dict[str, Any], frozen: bool) -> Any:
-    """The ``__init__``, as if written by hand: it runs for every envelope."""
-    scope: dict[str, Any] = {"_set": _set, "_nothing": _NOTHING}
-    takes, does = [], []
-    for name in names:
-        value = name
-        if name in defaults:
-            default = defaults[name]
-            if isinstance(default, _Factory):
-                scope[f"_make_{name}"] = default.make
-                takes.append(f"{name}=_nothing")
-                value = f"_make_{name}() if {name} is _nothing else {name}"
-            else:
-                scope[f"_default_{name}"] = default
-                takes.append(f"{name}=_default_{name}")
-        else:
-            takes.append(name)
-        does.append(f" _set(self, {name!r}, {value})" if frozen else f" self.{name} = {value}")
-    source = f"def __init__(self, {', '.join(takes)}):\n" + "\n".join(does or [" pass"])
-    exec(source, scope)  # noqa: S102 - made of the names of fields alone
-    return scope["__init__"]
+def _with_new(plain: Any, anew: list[tuple[str, Callable[[], Any]]]) -> Any:
+    """An ``__init__`` that makes what it is not given. Where all is given it looks only once."""
+    given = attrgetter(*[name for name, _ in anew], anew[0][0])  # of one name alone it would not give a tuple
+
+    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        plain(self, *args, **kwargs)
+        if _NOTHING in given(self):
+            for name, make in anew:
+                if getattr(self, name) is _NOTHING:
+                    setattr(self, name, make())
+
+    return init
+
+
+def _for_frozen(plain: Any, names: tuple[str, ...], anew: list[tuple[str, Callable[[], Any]]]) -> Any:
+    """An ``__init__`` for records that refuse to be set."""
+    draft: Any = _with_new(plain, anew) if anew else plain
+
+    def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        it = _Draft()
+        draft(it, *args, **kwargs)
+        for name in names:
+            _set(self, name, getattr(it, name))
+
+    return init
+
+
+class _Draft:
+    """Takes the fields of a record that cannot be changed."""
 
 
 _NOTHING = object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dagflow.core.payload import Piece
@@ -25,7 +26,7 @@ class Inputs:
         self._opened: OrderedDict[int, tuple[Any, list[Any] | None]] = OrderedDict()
         self._bytes = 0
 
-    def texts(self, pieces: list[Piece], positions: list[int] | None, count: int) -> list[str]:
+    def texts(self, pieces: Sequence[Piece], positions: list[int] | None, count: int) -> list[str]:
         """``count`` texts: of the values at ``positions`` of all pieces (None: of each); "" where none is."""
         found: list[str] = []
         if positions is None:

@@ -402,7 +402,7 @@ class Runner:
         whole: bool = True,
     ) -> Answer:
         """The answer for results ``out`` of ``values``; ``whole``: of all tasks of the lease, in order."""
-        answer = Answer(worker, token)
+        answer = Answer(worker, token, outputs=[], failures=[], dropped=[], returned=[], copies={})
         bad = {p for p, _ in failures} if failures else set()
         if self.program.kind == "route":
             self._route(answer, values, out, failures, bad)
