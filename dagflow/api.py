@@ -403,6 +403,7 @@ class _Live:
             fail_fast=fail_fast,
             one_by_one=backend == "serial",
             recording=kept is not None and kept.room is not None,
+            at_hand=source.at_hand,
         )
         self.collector = Collector(plan)
         self.sink = Sink(plan, self.collector.source, ordered=ordered) if sink_room is not None else None

@@ -122,7 +122,7 @@ class Ring:
                     sent=tuple(node.sent),
                     cpu=node.cpu,
                     stalled=node.stalled,
-                    capacity=node.capacity(),
+                    capacity=node.capacity,
                     queued_mean=load.queued / sampled,
                     full=load.full / sampled,
                     throttled=load.throttled,
@@ -192,15 +192,16 @@ class Ring:
         """How long to wait at most."""
         if self.asked:
             return 0.0
-        times = [self.next_tick - self.clock()]
+        soonest = self.next_tick
         deadline = self.scheduler.next_deadline()
-        if deadline is not None:
-            times.append(deadline - self.clock())
+        if deadline is not None and deadline < soonest:
+            soonest = deadline
+        seconds = soonest - self.clock()
         if self.scheduler.pulling:
             hurry = self.source.hurry()
-            if hurry is not None:
-                times.append(hurry)
-        return max(0.0, min(times))
+            if hurry is not None and hurry < seconds:
+                seconds = hurry
+        return max(0.0, seconds)
 
     def _step(self, events: list[ev.Event]) -> None:
         asked, self.asked = self.asked, []
@@ -223,7 +224,7 @@ class Ring:
             self.meter.tick()
             self.next_tick = now + self.tick_seconds
             self.observers.tick(self.snapshot())
-        if not self.scheduler.finished:
+        if not (self.scheduler.leases or self.scheduler.finished):
             self._check_stuck()
 
     def _pulled(self, events: list[ev.Event]) -> None:
@@ -251,7 +252,9 @@ class Ring:
         facts: list[do.Fact] = []
         backend = self.backend
         for item in out:
-            match item:
+            match item:  # what there is most of stands first: each case is a question asked
+                case do.Output() | do.RootsEnded() | do.TasksEnded():
+                    facts.append(item)
                 case do.Deliver():
                     if self.journal is not None:
                         self.journal.fill(item.job)

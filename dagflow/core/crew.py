@@ -12,7 +12,7 @@ from dagflow.core.envelope import Envelope, Lease
 from dagflow.core.ids import slice_segments, tasks_of
 from dagflow.core.inbox import ENVELOPE_BYTES, ENVELOPE_TASKS, Inbox, WorkerState
 from dagflow.core.job import Job
-from dagflow.core.payload import ErrorRecord
+from dagflow.core.payload import ErrorRecord, Group, Piece
 from dagflow.core.recalling import Recalling
 from dagflow.core.record import replace
 from dagflow.core.visits import Times
@@ -234,39 +234,42 @@ class Crew(Recalling):
         for node in reversed(self.nodes):
             if self.solo is not None and node.index != self.solo and not self._blocked_splits:
                 continue  # a task that is suspected runs alone, unless it is a split whose children must be taken
-            while node.queue and self.has_room(node):
-                if not self._deliver_one(node):
-                    break
+            while node.queue and self.has_room(node) and self._deliver_one(node):
+                pass
 
     def _deliver_one(self, node: Inbox) -> bool:
-        most = node.allow(self.now)
-        if most < 1:
-            return False
+        most = ENVELOPE_TASKS
+        if node.plan.rate_limit is not None:
+            most = node.allow(self.now)
+            if most < 1:
+                return False
         if node.queue[0].trial:
             return self._try_suspects(node)
         best: WorkerState | None = None
         credit = 0
         for worker in node.workers.values():
-            room = node.credit(worker)
-            if room > 0 and (best is None or worker.load < best.load):
-                best, credit = worker, room
+            if best is None or worker.load < best.load:
+                room = node.credit(worker)
+                if room > 0:
+                    best, credit = worker, room
         if best is None:
-            starting = sum(1 for w in node.workers.values() if not w.ready)
-            if starting * node.want() < node.queued:
-                self._start_worker(node)
+            if len(node.workers) < node.slots:
+                starting = sum(1 for w in node.workers.values() if not w.ready)
+                if starting * node.want < node.queued:
+                    self._start_worker(node)
             return False
         if self.one_by_one:
             credit = 1
         envelopes = node.pop(node.rounded(min(credit, most)))
         self._lease(node, best, envelopes)
-        if len(node.workers) < node.slots and node.queued and not any(not w.ready for w in node.workers.values()):
+        if node.queued and len(node.workers) < node.slots and all(w.ready for w in node.workers.values()):
             self._start_worker(node)
         return True
 
     def _share_out(self) -> None:
         """Where workers have nothing to do, have those that hoard give back what they have not begun."""
         for node in self._several:
-            for worker, due in self._hoarders(node):
+            for worker, due in () if node.queued else self._hoarders(node):
                 if due <= self.now:
                     worker.asked = next(reversed(worker.leases))
                     self._out.append(do.GiveBack(worker.number, worker.asked))
@@ -275,8 +278,9 @@ class Crew(Recalling):
         """Workers that have more than the task they are at while others have none, and until when they may keep it.
 
         The costs of tasks are known from those before, so an envelope of slow ones among quick ones holds too many.
+        To be asked where nothing is queued.
         """
-        if node.queued or node.leased < 2 or not any(w.ready and not w.leases for w in node.workers.values()):
+        if node.leased < 2 or not any(w.ready and not w.leases for w in node.workers.values()):
             return
         for worker in node.workers.values():
             if worker.load > 1 and not worker.alone and next(reversed(worker.leases)) > worker.asked:
@@ -305,7 +309,7 @@ class Crew(Recalling):
             segments, count = envelopes[0].segments, envelopes[0].count
         else:
             segments, count = [s for e in envelopes for s in e.segments], sum(e.count for e in envelopes)
-        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count)
+        lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count, None, {}, {})
         lease.since, lease.pid = self.now, worker.pid
         for envelope in envelopes:
             for group in envelope.groups or ():
@@ -332,17 +336,16 @@ class Crew(Recalling):
 
     def _job(self, node: Inbox, lease: Lease) -> Job:
         first = lease.envelopes[0]
-        job = Job(first.kind, lease.count, attempt=first.attempt, weight=int(node.out_bytes or 0))
+        pieces: list[Piece] = []
+        groups: list[Group] = []
         for envelope in lease.envelopes:
             if envelope.payload is not None:
-                job.pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))
+                pieces.append((envelope.payload, envelope.low, envelope.low + envelope.count))
             if envelope.groups is not None:
-                job.groups.extend(envelope.groups)
-        if lease.children:
-            job.skip = dict(lease.children)
-        if node.plan.kind == "split":
-            job.cuts = self._cuts(node)
-        return job
+                groups.extend(envelope.groups)
+        cuts = self._cuts(node) if node.plan.kind == "split" else {}
+        weight = int(node.out_bytes or 0)
+        return Job(first.kind, lease.count, pieces, groups, dict(lease.children), cuts, first.attempt, None, weight)
 
     def _cuts(self, node: Inbox) -> dict[int, int]:
         """How many values to put in one payload, by port."""

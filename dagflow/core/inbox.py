@@ -80,7 +80,14 @@ class Dedup:
 
 
 class Inbox:
-    """The run-time side of one node."""
+    """The run-time side of one node.
+
+    ``want``: how many tasks make a good envelope for it, by what they have cost and weighed so far. ``capacity``: how
+    many may wait in its queue before those that feed it are held back.
+    """
+
+    want: int
+    capacity: int
 
     def __init__(self, plan: NodePlan) -> None:
         self.plan = plan
@@ -138,18 +145,19 @@ class Inbox:
             head = queue[0]
             if taken and (head.kind != first.kind or head.attempt != first.attempt or head.trial or head.accepted):
                 break
-            self.queued -= head.count
-            self.bytes -= head.size
-            if head.count <= most:
+            size, count = head.size, head.count
+            if count <= most:
                 queue.popleft()
                 taken.append(head)
-                most -= head.count
+                self.queued -= count
+                self.bytes -= size
+                most -= count
                 if head.accepted:
                     break
             else:
                 taken.append(head.split(most))
-                self.queued += head.count
-                self.bytes += head.size
+                self.queued -= most
+                self.bytes -= size - head.size
                 most = 0
         return taken
 
@@ -181,14 +189,6 @@ class Inbox:
 
     # -- how much ------------------------------------------------------------------------------------
 
-    def want(self) -> int:
-        """How many tasks make a good envelope for this node, by what they have cost and weighed so far."""
-        return self._want
-
-    def capacity(self) -> int:
-        """How many tasks may wait in its queue before those that feed it are held back."""
-        return self._capacity
-
     def weigh(self, size: float) -> None:
         """Take in that values of ``size`` bytes each have arrived."""
         if size == self.value_bytes:
@@ -199,7 +199,7 @@ class Inbox:
             self._judge()
 
     def _judge(self) -> None:
-        """Work out what `want` and `capacity` say; they are asked more often than anything is learnt."""
+        """Work out ``want`` and ``capacity``, which are looked at more often than anything is learnt."""
         best = 1
         if self.cost is not None:
             best = min(self.reach * GROWTH, ENVELOPE_TASKS)
@@ -210,15 +210,15 @@ class Inbox:
             heaviest = self.out_bytes  # but the children of a split are held back while it runs
         if best * heaviest > LEASE_BYTES:
             best = int(LEASE_BYTES / heaviest)
-        self._want = max(best, self.unit)
-        tasks = max(64, 4 * self._want * self.slots, 2 * self.lanes * self.unit)
+        self.want = max(best, self.unit)
+        tasks = max(64, 4 * self.want * self.slots, 2 * self.lanes * self.unit)
         if tasks * size > CHANNEL_BYTES:
             tasks = max(2 * self.slots * self.lanes * self.unit, int(CHANNEL_BYTES / size))
-        self._capacity = tasks
+        self.capacity = tasks
 
     def cut(self) -> int:
         """How many values those that feed it should put in one payload."""
-        return max(1, min(4 * self.want(), ENVELOPE_TASKS)) if self.lanes == 1 else 64
+        return max(1, min(4 * self.want, ENVELOPE_TASKS)) if self.lanes == 1 else 64
 
     def learn_size(self, size: float) -> None:
         """Take in that values which it gave took ``size`` bytes each."""
@@ -248,12 +248,12 @@ class Inbox:
             busy = self.lanes * self.unit
             most = self.widths * busy
             return max(0, most - worker.load) if worker.load <= most - busy // 2 else 0
-        if not worker.leases:
-            return self.share()
-        if self.plan.timeout is not None or (len(worker.leases) > 1 and not self._brief(worker)):
-            return 0
-        if self.slots > 1 and (self.cost is None or self.cost * self.want() > PREFETCH_SECONDS):
-            return 0
+        held = len(worker.leases)
+        if held:
+            if self.plan.timeout is not None or (held > 1 and not self._brief(worker)):
+                return 0
+            if self.slots > 1 and (self.cost is None or self.cost * self.want > PREFETCH_SECONDS):
+                return 0
         return self.share()
 
     def _brief(self, worker: WorkerState) -> bool:
@@ -266,7 +266,7 @@ class Inbox:
     def share(self) -> int:
         """An envelope that leaves something for the node's other workers."""
         part = -(-self.queued // self.slots)
-        return self._want if self._want <= part else max(part, self.unit)
+        return self.want if self.want <= part else max(part, self.unit)
 
     def rounded(self, count: int) -> int:
         """``count`` tasks, or fewer: whole lists only where the function takes lists, if there are enough tasks."""

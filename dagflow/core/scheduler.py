@@ -32,7 +32,8 @@ class Scheduler(Crew):
     ``max_in_flight`` bounds the tasks queued and leased (what a Merger holds is not in flight); ``max_bytes``
     what their values take; ``sink_room`` the outputs that the user has not taken yet (None: no bound);
     ``sink_holds``: outputs wait for those of earlier tasks, so they may hold back nothing but the source.
-    ``one_by_one``: envelopes of one task (the serial backend). ``fail_fast``: the first lost task ends the run.
+    ``one_by_one``: envelopes of one task (the serial backend). ``at_hand``: the source's tasks are in memory already, so
+    that reading many at once takes none. ``fail_fast``: the first lost task ends the run.
     """
 
     def handle(self, events: Sequence[ev.Event], now: float) -> list[Out]:
@@ -54,11 +55,14 @@ class Scheduler(Crew):
         times = [self.waiting.next_due(), self.stall_deadline()]
         if self.deferred and self.source_open and self.pulling and not self.in_flight:
             times.append(self.quiet_since + PATIENCE_SECONDS)
-        times.extend(node.merge.due() for node in self._windows if node.merge is not None)
-        times.extend(node.allowed_next(self.now) for node in self._limited if node.queue)
+        times.extend([node.merge.due() for node in self._windows if node.merge is not None])
+        times.extend([node.allowed_next(self.now) for node in self._limited if node.queue])
         if not self.paused and self.stopping is None:
-            times.extend(due for node in self._several for _, due in self._hoarders(node))
-        times.extend(lease.deadline for node in self._timed for lease in self._running_leases(node))
+            for node in self._several:
+                if not node.queued:
+                    times.extend([due for _, due in self._hoarders(node)])
+        for node in self._timed:
+            times.extend([lease.deadline for lease in self._running_leases(node)])
         return min([t for t in times if t is not None], default=None)
 
     def resume(self) -> list[Command]:
@@ -168,22 +172,29 @@ class Scheduler(Crew):
         if self.pulling or not self.source_open or self.solo is not None:
             return
         entries = self._entries
-        room = min([node.capacity() - node.queued for node in entries])
+        if self.leases and not self.one_by_one:
+            for node in entries:
+                if 2 * node.queued < node.capacity:
+                    break
+            else:
+                return  # there is enough for now; what is read in larger pieces costs less, and an answer will come
+        room = min([node.capacity - node.queued for node in entries])
         if self.max_in_flight is not None:
             room = min(room, self.max_in_flight - self.in_flight)
         if self.sink_room is not None:
             room = min(room, self.sink_room - self.unread)
         if room <= 0 or self.held_bytes() >= self.max_bytes:
             return  # with nothing queued or unread there is room, so that one task always passes, however large
-        want = max([node.want() for node in entries])
+        want = max([node.want for node in entries])
+        size = max([node.value_bytes or 0.0 for node in entries])
         if self.one_by_one and not self.recalling:
             want = 1
+        elif self.at_hand:
+            want = room
         elif max([node.lanes for node in entries]) == 1:
-            # Reading less than an envelope at a time would make small envelopes all the way down.
-            want = max(want, min(room, 2 * want))
+            want *= 2  # reading less than an envelope at a time would make small envelopes all the way down
         else:
             want = max([64, want, *(node.lanes * node.unit for node in entries)])
-        size = max([node.value_bytes or 0.0 for node in entries])
         if size:
             want = min(want, max(1, int(LEASE_BYTES / size)))
         self.pulling = min(room, want)

@@ -37,6 +37,7 @@ class State:
         fail_fast: bool = False,
         one_by_one: bool = False,
         recording: bool = False,
+        at_hand: bool = False,
     ) -> None:
         self.plan = plan
         self.max_in_flight = max_in_flight
@@ -46,6 +47,7 @@ class State:
         self.fail_fast = fail_fast
         self.one_by_one = one_by_one
         self.recording = recording
+        self.at_hand = at_hand
         self.recalling = False
         self.again = False
         self.deferred: deque[tuple[int, Envelope]] = deque()
@@ -104,7 +106,7 @@ class State:
                 there = self.nodes[target]
                 if there.merge is not None and there.merge.plan.closing != "scope" and not there.merge.plan.fold:
                     continue  # what it holds is state, and waits for nothing that is queued
-                if there.queued >= there.capacity() or there.bytes > self.max_bytes // 2:
+                if there.queued >= there.capacity or there.bytes > self.max_bytes // 2:
                     return False
         return True
 

@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-LOOK_SECONDS: Final = 0.02
-"""Standing in line is looked up no more often than this."""
+LOOK_SECONDS: Final = 0.1
+"""Standing in line is looked up no more often than this: a look is a quarter of what an answer costs a worker."""
 LOOK_SHARE: Final = 0.01
 """And takes up no more than this share of the time: each file read costs a thread its turn at the interpreter."""
 

@@ -97,24 +97,24 @@ class TestQueue:
 
 class TestLearning:
     def test_an_unknown_node_gets_one_task_at_a_time(self):
-        assert inbox().want() == 1
+        assert inbox().want == 1
 
     def test_it_aims_at_twenty_milliseconds_and_grows_step_by_step(self):
         """What was measured on few tasks says little, so an envelope grows at most eightfold."""
         box = inbox()
         box.learn(1, 1e-6)
-        assert box.want() == GROWTH
+        assert box.want == GROWTH
         box.learn(GROWTH, GROWTH * 1e-6)
-        assert box.want() == GROWTH * GROWTH
+        assert box.want == GROWTH * GROWTH
         box.learn(10_000, 10_000 * 1e-6)
-        assert box.want() == ENVELOPE_TASKS
+        assert box.want == ENVELOPE_TASKS
         box.learn(10_000, 10_000 * 13e-6)
-        assert box.want() == round(0.020 / 7e-6)
+        assert box.want == round(0.020 / 7e-6)
 
     def test_a_task_that_takes_longer_travels_alone(self):
         box = inbox()
         box.learn(1, 0.5)
-        assert box.want() == 1
+        assert box.want == 1
 
     def test_rising_costs_are_believed_faster_than_falling_ones(self):
         rising, falling = inbox(), inbox()
@@ -133,19 +133,19 @@ class TestLearning:
 
     def test_a_batch_size_is_the_least(self):
         box = inbox(batch_size=20)
-        assert (box.want(), box.share()) == (20, 20)
+        assert (box.want, box.share()) == (20, 20)
 
 
 class TestRoom:
     def test_a_queue_holds_some_envelopes_for_each_worker(self):
         cheap = inbox("process", 2)
         cheap.learn(100, 1e-4)
-        assert (inbox().capacity(), cheap.capacity(), inbox("async", 100).capacity()) == (64, 4 * cheap.want() * 2, 200)
+        assert (inbox().capacity, cheap.capacity, inbox("async", 100).capacity) == (64, 4 * cheap.want * 2, 200)
 
     def test_payloads_are_cut_for_it(self):
         cheap = inbox()
         cheap.learn(10, 1e-5)
-        assert (inbox().cut(), cheap.cut(), inbox("thread", 2).cut()) == (4, 4 * cheap.want(), 64)
+        assert (inbox().cut(), cheap.cut(), inbox("thread", 2).cut()) == (4, 4 * cheap.want, 64)
 
 
 class TestCredit:
@@ -177,7 +177,7 @@ class TestCredit:
     def test_of_large_values_few_are_queued_and_leased(self):
         box = self.queued(inbox(), cost=1e-6)
         box.weigh(2.0**19)
-        assert (box.want(), box.capacity()) == (8, 8)
+        assert (box.want, box.capacity) == (8, 8)
         assert [box.credit(worker(*loads)) for loads in ([8], [4, 8], [8, 8])] == [8, 8, 0]
 
     def test_where_tasks_time_out_none_waits_behind_another(self):

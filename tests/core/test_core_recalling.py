@@ -153,7 +153,7 @@ class TestAsking:
     def test_not_before_what_is_known_has_somewhere_to_go(self):
         a, b = wide("a"), task("b")
         play = Again(a >> b, up=False)
-        room = play.node("b").capacity()
+        room = play.node("b").capacity
         play.give(*range(room))
         play.tell(recalled(play.ask("a"), {n: n for n in range(room)}))
         play.forgotten("b")
@@ -292,7 +292,7 @@ class TestSplits:
     def test_no_more_children_are_asked_for_than_there_is_room_for(self):
         play = Again(split() >> task("a") >> merge())
         play.play("x")
-        room = play.node("a").capacity()
+        room = play.node("a").capacity
         ask = play.ask("s")
         play.tell(ev.PauseAsked(True))
         play.tell(offspring(ask, *range(room), last=False))
@@ -743,7 +743,7 @@ class TestSuspects:
         play = suspecting("x", graph=split() >> task("a") >> merge())
         play.end()
         job = play.job("s")
-        room = play.node("a").capacity()
+        room = play.node("a").capacity
         play.tell(ev.PauseAsked(True))
         play.tell(children(job, *range(room), last=False))
         play.tell(ev.PauseAsked(False))

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from dagflow import Graph, par
 from dagflow.core import commands as do
 from dagflow.core import events as ev
+from dagflow.core.inbox import LEASE_BYTES
 
 
 def pulls(out):
@@ -45,25 +46,46 @@ class TestPulling:
     def test_more_for_nodes_that_work_on_many_at_once(self):
         assert Play(Graph(wide("a"))).resumed(do.Pull) == [do.Pull(64)]
 
-    def test_until_the_queue_is_full(self):
+    def test_what_is_at_hand_is_read_as_far_as_there_is_room(self):
+        play = Play(Graph(task("a")), at_hand=True)
+        assert play.resumed(do.Pull) == [do.Pull(64)]
+        assert pulls(play.give(*range(64))) == []
+
+    def test_but_no_more_of_large_values_than_an_envelope_holds(self):
+        play = Play(Graph(task("a", "process", 8)), at_hand=True)
+        assert pulls(play.give("x", "y", size=LEASE_BYTES // 2)) == [4]
+
+    def test_until_half_of_the_queue_is_full_while_something_runs(self):
+        """Read in larger pieces: whatever runs will end, and then there is time to read on."""
         play = Play(Graph(task("a")))
         asked = []
-        for _ in range(50):
-            count = play.core.pulling
-            if not count:
-                break
+        while count := play.core.pulling:
             asked.append(count)
             play.give(*range(count))
-        assert (sum(asked), play.core.stuck()) == (66, None)
+        assert (sum(asked), play.core.stuck()) == (34, None)  # two of them at the worker
         play.work("a")
         assert play.core.pulling > 0
 
+    def test_until_the_queue_is_full_while_nothing_runs(self):
+        play = Play(Graph(task("a")), up=False)
+        while play.core.pulling:
+            play.give(*range(play.core.pulling))
+        assert (play.core.admitted, play.core.stuck()) == (64, None)
+
     def test_the_narrowest_entry_decides(self):
         wide_one, narrow = wide("a"), task("b")
-        play = Play(par(wide_one, narrow))
+        play = Play(par(wide_one, narrow), up=False)
         while play.core.pulling:
             play.give(*range(play.core.pulling))
         assert play.node("b").queued == 64
+
+    def test_reading_goes_on_where_one_entry_has_little(self):
+        play = Play(par(task("a"), task("b")))
+        while play.core.pulling:
+            play.give(*range(play.core.pulling))
+        play.work("b")
+        assert (play.node("a").leased, play.node("b").leased) == (2, 0)
+        assert play.core.pulling > 0
 
     def test_no_more_than_may_be_in_flight(self):
         play = Play(Graph(task("a")), max_in_flight=3)
@@ -113,12 +135,12 @@ class TestRoom:
         play = Play(wide("a", width=100) >> task("b"))
         play.give(*range(300))
         play.tell(done(play.job("a")))
-        assert play.node("b").queued > play.node("b").capacity()
+        assert play.node("b").queued > play.node("b").capacity
         assert play.jobs("a") == []
         assert "'a' is open: 100 queued, 0 leased, 0 waiting for a retry, 1 workers, held back" in play.core.story()
         while not play.jobs("a"):
             play.tell(done(play.job("b")))
-        assert play.node("b").queued < play.node("b").capacity()
+        assert play.node("b").queued < play.node("b").capacity
 
     def test_by_bytes_after_it(self):
         play = Play(wide("a") >> task("b"), max_bytes=1000)
@@ -135,14 +157,14 @@ class TestRoom:
         play = Play(wide("a", width=100) >> merge("w", size=1))
         play.give(*range(300))
         play.tell(done(play.job("a")))
-        assert play.node("w").queued > play.node("w").capacity()
+        assert play.node("w").queued > play.node("w").capacity
         assert len(play.jobs("a")) == 1
 
     def test_by_a_window_that_is_folded_as_its_members_come(self):
         play = Play(wide("a", width=100) >> fold("w", size=1))
         play.give(*range(300))
         play.tell(done(play.job("a")))
-        assert play.node("w").queued > play.node("w").capacity()
+        assert play.node("w").queued > play.node("w").capacity
         assert play.jobs("a") == []
 
     def test_the_deepest_ready_task_is_begun_first(self):

@@ -330,7 +330,7 @@ class TestGrants:
         while not granted:
             play.tell(done(play.job("a")))
             granted = kinds(play.out, do.Grant)
-        assert play.node("a").queued < play.node("a").capacity()
+        assert play.node("a").queued < play.node("a").capacity
         assert [(g.token, g.count) for g in granted] == [(play.job("s").token, 1)]
         play.tell(done(play.job("a")))
         assert kinds(play.out, do.Grant) == [], "one for each payload that was sent"
