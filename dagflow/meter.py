@@ -66,7 +66,7 @@ class Meter:
             return
         for node, load in zip(run.nodes, self.nodes, strict=True):
             load.queued += span * node.queued
-            if node.queued >= node.capacity():
+            if node.queued >= node.capacity:
                 load.full += span
             if node.queue and _held_by_rate(node, now):
                 load.throttled += span
