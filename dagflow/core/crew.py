@@ -249,7 +249,7 @@ class Crew(Recalling):
         credit = 0
         for worker in node.workers.values():
             if best is None or worker.load < best.load:
-                room = node.credit(worker)
+                room = node.credit(worker, self.now)
                 if room > 0:
                     best, credit = worker, room
         if best is None:

@@ -240,8 +240,8 @@ class Inbox:
         self.cost = cost if self.cost is None else self.cost + weight * (cost - self.cost)
         self._judge()
 
-    def credit(self, worker: WorkerState) -> int:
-        """How many more tasks the worker may be given now."""
+    def credit(self, worker: WorkerState, now: float) -> int:
+        """How many more tasks the worker may be given ``now``."""
         if not worker.ready or worker.alone:
             return 0
         if self.lanes > 1:
@@ -254,7 +254,7 @@ class Inbox:
                 return 0
             if self.slots > 1 and (self.cost is None or self.cost * self.want > PREFETCH_SECONDS):
                 return 0
-        return self.share()
+        return self.share(worker, now)
 
     def _brief(self, worker: WorkerState) -> bool:
         """Whether all that a worker has is less work than one envelope should be: then it may have more of them."""
@@ -263,10 +263,25 @@ class Inbox:
         enough = self.value_bytes is not None and worker.load * self.value_bytes >= 1.5 * LEASE_BYTES
         return worker.load * self.cost < ENVELOPE_SECONDS and not enough
 
-    def share(self) -> int:
-        """An envelope that leaves something for the node's other workers."""
+    def share(self, worker: WorkerState, now: float) -> int:
+        """An envelope; less where little is left: so much that all workers end together, by what tasks have cost."""
         part = -(-self.queued // self.slots)
-        return self.want if self.want <= part else max(part, self.unit)
+        if self.want <= part:
+            return self.want
+        if self.slots > 1:
+            own = self._ahead_of(worker, now)
+            left = self.queued + sum([self._ahead_of(other, now) for other in self.workers.values()])
+            part = round(left / self.slots - own)
+            if part <= 0 and worker.leases:
+                return 0  # the others will be there before it
+        return min(self.want, max(part, self.unit))
+
+    def _ahead_of(self, worker: WorkerState, now: float) -> float:
+        """How many tasks a worker still has to do, about."""
+        if not worker.leases or not self.cost:
+            return worker.load
+        first = next(iter(worker.leases.values()))
+        return worker.load - min((now - worker.since) / self.cost, first.left)
 
     def rounded(self, count: int) -> int:
         """``count`` tasks, or fewer: whole lists only where the function takes lists, if there are enough tasks."""

@@ -32,8 +32,8 @@ class Scheduler(Crew):
     ``max_in_flight`` bounds the tasks queued and leased (what a Merger holds is not in flight); ``max_bytes``
     what their values take; ``sink_room`` the outputs that the user has not taken yet (None: no bound);
     ``sink_holds``: outputs wait for those of earlier tasks, so they may hold back nothing but the source.
-    ``one_by_one``: envelopes of one task (the serial backend). ``at_hand``: the source's tasks are in memory already, so
-    that reading many at once takes none. ``fail_fast``: the first lost task ends the run.
+    ``one_by_one``: envelopes of one task (the serial backend). ``at_hand``: the source's tasks are in memory already,
+    so reading many at once takes none. ``fail_fast``: the first lost task ends the run.
     """
 
     def handle(self, events: Sequence[ev.Event], now: float) -> list[Out]:

@@ -133,7 +133,7 @@ class TestLearning:
 
     def test_a_batch_size_is_the_least(self):
         box = inbox(batch_size=20)
-        assert (box.want, box.share()) == (20, 20)
+        assert (box.want, box.share(worker(), 0.0)) == (20, 20)
 
 
 class TestRoom:
@@ -159,37 +159,58 @@ class TestCredit:
 
     def test_none_before_it_is_ready_or_while_it_is_under_suspicion(self):
         box = self.queued(inbox())
-        assert (box.credit(worker(ready=False)), box.credit(worker(alone=True))) == (0, 0)
+        assert (box.credit(worker(ready=False), 0.0), box.credit(worker(alone=True), 0.0)) == (0, 0)
 
     def test_an_idle_one_gets_an_envelope_that_leaves_something_for_the_others(self):
-        assert self.queued(inbox("process", 4)).credit(worker()) == 25
-        assert self.queued(inbox()).credit(worker()) == 100
+        assert self.queued(inbox("process", 4)).credit(worker(), 0.0) == 25
+        assert self.queued(inbox()).credit(worker(), 0.0) == 100
 
     def test_a_second_envelope_waits_at_a_busy_worker_and_no_third(self):
         box = self.queued(inbox(), cost=0.001)
-        assert (box.credit(worker(20)), box.credit(worker(20, 20))) == (20, 0)
+        assert (box.credit(worker(20), 0.0), box.credit(worker(20, 20), 0.0)) == (20, 0)
 
     def test_more_wait_if_all_of_them_are_less_work_than_one_should_be(self):
         box = self.queued(inbox(), cost=1e-6)
-        assert [box.credit(worker(*[10] * n)) for n in (2, 7, 8)] == [100, 100, 0]
-        assert box.credit(worker(10_000, 10_000)) == 0
+        assert [box.credit(worker(*[10] * n), 0.0) for n in (2, 7, 8)] == [100, 100, 0]
+        assert box.credit(worker(10_000, 10_000), 0.0) == 0
 
     def test_of_large_values_few_are_queued_and_leased(self):
         box = self.queued(inbox(), cost=1e-6)
         box.weigh(2.0**19)
         assert (box.want, box.capacity) == (8, 8)
-        assert [box.credit(worker(*loads)) for loads in ([8], [4, 8], [8, 8])] == [8, 8, 0]
+        assert [box.credit(worker(*loads), 0.0) for loads in ([8], [4, 8], [8, 8])] == [8, 8, 0]
 
     def test_where_tasks_time_out_none_waits_behind_another(self):
-        assert self.queued(inbox(timeout=1.0)).credit(worker(10)) == 0
+        assert self.queued(inbox(timeout=1.0)).credit(worker(10), 0.0) == 0
 
     @pytest.mark.parametrize(("cost", "credit"), [(None, 0), (0.2, 0), (0.001, 20)])
     def test_a_second_envelope_waits_only_if_no_other_worker_could_begin_it_sooner(self, cost, credit):
-        assert self.queued(inbox("process", 2), cost=cost).credit(worker(10)) == credit
+        assert self.queued(inbox("process", 2), cost=cost).credit(worker(10), 0.0) == credit
+
+    @pytest.mark.parametrize(
+        ("mine", "others", "queued", "elapsed", "credit"),
+        [
+            ([4], [8], 2, 0.0, 3),  # 14 in all: seven each
+            ([8], [4], 2, 0.0, 0),  # the other one is there first
+            ([4], [4, 4], 5, 0.015, 3),  # three of the other one's are done by now
+            ([4], [4], 2, 0.0, 1),
+            ([], [4, 4], 1, 0.0, 4),  # whoever has nothing gets what there is
+            ([], [1], 3, 0.0, 2),
+            ([4], [2, 2], 4, 60.0, 1),  # it is at a slow one; what waits behind that is left all the same
+        ],
+    )
+    def test_where_little_is_left_all_are_to_end_together(self, mine, others, queued, elapsed, credit):
+        """By what tasks have cost: 5 ms each."""
+        box = self.queued(inbox("process", 2), queued, cost=0.005)
+        box.workers = {1: worker(*mine), 2: worker(*others)}
+        for each in box.workers.values():
+            each.since = 100.0
+        box.workers[1].since = 100.0 + elapsed
+        assert box.credit(box.workers[1], 100.0 + elapsed) == credit
 
     def test_a_worker_of_many_lanes_is_filled_up_in_large_steps(self):
         box = self.queued(inbox("thread", 8))
-        credits = [box.credit(worker(load, lanes=8)) for load in (0, 1, 12, 13, 20)]
+        credits = [box.credit(worker(load, lanes=8), 0.0) for load in (0, 1, 12, 13, 20)]
         assert credits == [16, 15, 4, 0, 0]
 
 
