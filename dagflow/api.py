@@ -18,6 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagflow.core import events as ev
@@ -25,7 +26,6 @@ from dagflow.core.scheduler import Scheduler
 from dagflow.errors import BackendError, RunCancelled, RunFailed
 from dagflow.observe.bus import Bus
 from dagflow.observe.failures import FailureLog
-from dagflow.observe.progress import in_notebook
 from dagflow.observe.sampling import sample_of
 from dagflow.result import Collector, RunResult, TaskDict
 from dagflow.run import Ring
@@ -267,6 +267,8 @@ class Run(Watched):
             raise RunCancelled("the run takes no more tasks: it was closed or cancelled, or has ended")
 
     def _ipython_display_(self) -> None:
+        from dagflow.observe.progress import in_notebook
+
         if in_notebook():
             _show_live(self._live, True)
         else:
@@ -362,6 +364,12 @@ def error_dict(result: RunResult | None) -> Mapping[Any, BaseException]:
 
 
 # -- one run, wired -------------------------------------------------------------------------------------
+
+
+def _case(plan: Plan, snapshot: Snapshot, **how: Any) -> Case:
+    from dagflow.observe.case import case_of
+
+    return case_of(plan, snapshot, **how)
 
 
 class _Live:
@@ -510,8 +518,9 @@ class _Live:
         """The result; raises what ended the run badly, with the result so far as its ``result`` attribute."""
         scheduler = self.ring.scheduler
         counts = {node.plan.name: node.counts for node in scheduler.nodes}
+        snapshot = self.ring.snapshot()
         result = RunResult(
-            self.graph, self.collector, counts, self.ring.snapshot(), self._held_members(), self.case(), self.tracer
+            self.graph, self.collector, counts, snapshot, self._held_members(), self.case_at(snapshot), self.tracer
         )
         if self.keeper is not None:
             result.reused, result.notes = self.keeper.reused, self.keeper.report()
@@ -522,14 +531,17 @@ class _Live:
             raise
         return result
 
-    def case(self, snapshot: Snapshot | None = None) -> Case:
-        """What a verdict on the run is made of, as ``snapshot`` has it, or as it is now."""
-        from dagflow.observe.case import case_of
+    def case(self) -> Case:
+        """What a verdict on the run is made of, as it is now."""
+        return self.case_at(self.snapshot())()
 
+    def case_at(self, snapshot: Snapshot) -> Callable[[], Case]:
+        """The same as ``snapshot`` has it; nothing is loaded or worked out for it before it is called."""
         scheduler = self.ring.scheduler
-        return case_of(
+        return partial(
+            _case,
             self.plan,
-            snapshot or self.snapshot(),
+            snapshot,
             one_by_one=scheduler.one_by_one,
             in_process=self.ring.backend.shares_memory,
             most=scheduler.max_in_flight,
@@ -544,7 +556,7 @@ class _Live:
         from dagflow.observe.verdict import busy
 
         snapshot = self.snapshot()
-        return snapshot, busy(self.case(snapshot))
+        return snapshot, busy(self.case_at(snapshot)())
 
     def picture(self) -> Picture:
         """The graph with the run as it is now laid over."""
@@ -589,7 +601,11 @@ def _tracer(sample: Sample, *, keep_sources: bool) -> Tracer:
 
 def _show_live(live: _Live, wanted: bool, *, blocks: bool = False) -> None:
     """Let a notebook follow the run until it is over; ``blocks``: the cell waits for that."""
-    if wanted and in_notebook():
+    if not wanted:
+        return
+    from dagflow.observe.progress import in_notebook
+
+    if in_notebook():
         from dagflow.notebook import LiveView
 
         view = LiveView(live.graph, live.plan, live.now, lambda kill: live.stop(kill=kill), blocks=blocks)
@@ -691,6 +707,8 @@ def _helpers(feed: Callable[[], Coroutine[Any, Any, None]] | None) -> list[async
     """What has to go on in the user's loop beside a run."""
     import asyncio
 
+    from dagflow.observe.progress import in_notebook
+
     beats = _beats() if in_notebook() else None
     feeding = feed() if feed is not None else None
     return [asyncio.ensure_future(helper) for helper in (feeding, beats) if helper is not None]
@@ -751,13 +769,12 @@ def _backend(name: str) -> Backend:
 def _observers(graph: Graph, show_progress: bool, logger: Any) -> list[Observer]:
     observers: list[Observer] = [FailureLog()]
     shown = {graph.names[n] for n in graph.nodes if n.show_progress}
-    if show_progress and in_notebook():
-        shown = set()  # the live view shows all of them
-    elif show_progress or shown:
-        from dagflow.observe.progress import Progress
+    if show_progress or shown:
+        from dagflow.observe.progress import Progress, in_notebook
 
-        texts = {graph.names[n]: n.progress_desc or graph.names[n] for n in graph.nodes}
-        observers.append(Progress(texts, None if show_progress else shown))
+        if not (show_progress and in_notebook()):  # else the live view shows all of them
+            texts = {graph.names[n]: n.progress_desc or graph.names[n] for n in graph.nodes}
+            observers.append(Progress(texts, None if show_progress else shown))
     for observer in logger if isinstance(logger, (list, tuple)) else [] if logger is None else [logger]:
         for method in ("opened", "facts", "tick", "closed"):
             if not callable(getattr(observer, method, None)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded, TasksEnded
@@ -218,7 +218,7 @@ class RunResult(Pictured):
         counts: Mapping[str, Counts],
         snapshot: Snapshot,
         held: Sequence[Segment],
-        case: Case,
+        case: Callable[[], Case],
         tracer: Tracer | None = None,
     ) -> None:
         self.graph = graph
@@ -454,13 +454,13 @@ class RunResult(Pictured):
         """How busy each node was, in the order of ``snapshot.nodes``, and which of them limits the run, if one does."""
         from dagflow.observe.verdict import busy
 
-        return busy(self._case)
+        return busy(self._case())
 
     def explain(self) -> str:
         """The verdict: its first line says what limits the run and why, the next what more workers would bring."""
         from dagflow.observe.verdict import verdict
 
-        return verdict(self._case)
+        return verdict(self._case())
 
     def summary(self) -> str:
         """A table: what each node received and what became of it, seconds of work, tasks a second; the verdict."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dagflow.core.commands import AggregateLost, Fact, Lost, Output, RootsEnded
+from dagflow.core.record import record
 from dagflow.result import Source
 from dagflow.work.codec import read_values
 from dagflow.work.outcome import open_error
@@ -42,7 +43,8 @@ class StreamItem:
         return f"StreamItem(task={self.task!r}, {what}, node={self.node!r})"
 
 
-class _Values(NamedTuple):
+@record
+class _Values:
     """Values on their way to the user: ``low`` .. of a payload, and the source tasks (and numbers) they came from."""
 
     node: int
@@ -52,7 +54,8 @@ class _Values(NamedTuple):
     tasks: Sequence[Any]
 
 
-class _Error(NamedTuple):
+@record
+class _Error:
     """A final failure on its way to the user."""
 
     node: int

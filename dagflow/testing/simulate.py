@@ -122,7 +122,7 @@ class Simulation:
             crashes=self.scheduler.crashes,
         )  # fmt: skip
         counts = {n.plan.name: n.counts for n in nodes}
-        return RunResult(self.graph, collector, counts, snapshot, [], case_of(collector.plan, snapshot))
+        return RunResult(self.graph, collector, counts, snapshot, [], lambda: case_of(collector.plan, snapshot))
 
 
 def simulate(graph: Graph, tasks: Sequence[Any], seed: int, *, deaths: int = 0, **options: Any) -> RunResult:

@@ -374,7 +374,9 @@ class Stage:
                 self.items.extend(found[0])
         counts = {node.plan.name: node.counts for node in self.scheduler.nodes}
         snapshot = self.ring.snapshot()
-        return RunResult(self.graph, self.collector, counts, snapshot, [], case_of(self.collector.plan, snapshot))
+        return RunResult(
+            self.graph, self.collector, counts, snapshot, [], lambda: case_of(self.collector.plan, snapshot)
+        )
 
 
 def staged(graph: Graph, tasks: Sequence[Any], seed: int, faults: Faults | None = None, **options: Any) -> RunResult:

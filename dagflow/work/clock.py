@@ -46,10 +46,3 @@ class Clock:
     def times(self, positions: Sequence[int] | None = None) -> Times:
         """What is in it, for an answer; ``positions``: of which tasks, where it was not told."""
         return Times(self.starts, self.ends, positions if self.positions is None else self.positions)
-
-
-def span(start: float, count: int) -> Times:
-    """``count`` tasks that all took from ``start`` until now."""
-    clock = Clock()
-    clock.add(start, monotonic(), count)
-    return clock.times()

@@ -17,7 +17,6 @@ from dagflow.core.job import Answer, Produced
 from dagflow.core.payload import ErrorRecord
 from dagflow.errors import PayloadError, TaskTimeout, UnroutedError
 from dagflow.graph.marks import DROP, makes_instances
-from dagflow.work.clock import Clock, span
 from dagflow.work.codec import Unreadable, open_values, read_values, seal
 from dagflow.work.outcome import capture, safe_repr
 from dagflow.work.page import BACK, POSITION, SINCE, SUSPENDED, TOKEN, UNKNOWN
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from weakref import ref
 
     from dagflow.core.job import Job
+    from dagflow.core.visits import Times
+    from dagflow.work.clock import Clock
     from dagflow.work.codec import Store
     from dagflow.work.draft import Draft, Room
     from dagflow.work.program import Program
@@ -142,7 +143,7 @@ class Runner:
             elif self.program.kind == "split":
                 return self._split(worker, token, job, values)
             else:
-                clock = Clock() if traced else None
+                clock = new_clock() if traced else None
                 if self.spare is not None and job.weight >= HEAVY and job.count > 1:
                     self._begin_draft(job, self.spare)
                 out, failures = self.each(values, clock, job.timed)
@@ -561,7 +562,7 @@ class Runner:
         opened: dict[int, Any] = {}
         out: list[Any] = []
         failures: Failures = []
-        clock = Clock() if self.traced else None
+        clock = new_clock() if self.traced else None
         self.at_work = job.groups
         for position, group in enumerate(job.groups):
             if self.mark is not None:
@@ -651,7 +652,7 @@ class Children:
         self.sending = False
         self.values: list[Any] = []
         self.runs: list[tuple[int, int, int]] = []
-        self.clock = Clock() if runner.traced else None
+        self.clock = new_clock() if runner.traced else None
         self.timed: list[int] = []
         self.answer = Answer(worker, token, last=False, ended=[])
         self.since = self.resumed = monotonic()
@@ -805,7 +806,7 @@ class Children:
         if self.clock is not None and self.timed:
             self.answer.times = self.clock.times(self.timed)
             began = self.clock.began  # of the task that is still running
-            self.clock, self.timed = Clock(), []
+            self.clock, self.timed = new_clock(), []
             self.clock.began = began
 
     def last(self) -> Answer:
@@ -867,6 +868,20 @@ def _no_more_tasks() -> None:
 
 
 os.register_at_fork(after_in_child=_no_more_tasks)
+
+
+def new_clock() -> Clock:
+    """A clock, for a traced run: the others need not load it."""
+    from dagflow.work.clock import Clock
+
+    return Clock()
+
+
+def span(start: float, count: int) -> Times:
+    """``count`` tasks that all took from ``start`` until now."""
+    clock = new_clock()
+    clock.add(start, monotonic(), count)
+    return clock.times()
 
 
 def load(job: Job) -> list[Any]:
