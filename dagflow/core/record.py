@@ -8,8 +8,6 @@ A type checker sees `dataclasses` itself.
 
 from __future__ import annotations
 
-from _operator import attrgetter
-
 from dagflow.core.fits import FITS
 
 TYPE_CHECKING = False
@@ -66,31 +64,31 @@ def _init(kind: str, names: tuple[str, ...], defaults: dict[str, Any], frozen: b
     code = fit.__code__.replace(
         co_name="__init__", co_qualname=f"{kind}.__init__", co_names=names, co_varnames=("self", *names)
     )
-    anew = [(name, value.make) for name, value in defaults.items() if isinstance(value, _Factory)]
+    anew = {name: value.make for name, value in defaults.items() if isinstance(value, _Factory)}
     values = tuple([_NOTHING if isinstance(value, _Factory) else value for value in defaults.values()])
     plain = type(fit)(code, {}, "__init__", values)
     if frozen:
         return _for_frozen(plain, names, anew)
-    return _with_new(plain, anew) if anew else plain
+    return _with_new(plain, names, anew) if anew else plain
 
 
-def _with_new(plain: Any, anew: list[tuple[str, Callable[[], Any]]]) -> Any:
-    """An ``__init__`` that makes what it is not given. Where all is given it looks only once."""
-    given = attrgetter(*[name for name, _ in anew], anew[0][0])  # of one name alone it would not give a tuple
+def _with_new(plain: Any, names: tuple[str, ...], anew: dict[str, Callable[[], Any]]) -> Any:
+    """An ``__init__`` that makes what it is not given."""
+    most = 1 + max(names.index(name) for name in anew)
 
     def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         plain(self, *args, **kwargs)
-        if _NOTHING in given(self):
-            for name, make in anew:
+        if len(args) < most:
+            for name, make in anew.items():
                 if getattr(self, name) is _NOTHING:
                     setattr(self, name, make())
 
     return init
 
 
-def _for_frozen(plain: Any, names: tuple[str, ...], anew: list[tuple[str, Callable[[], Any]]]) -> Any:
+def _for_frozen(plain: Any, names: tuple[str, ...], anew: dict[str, Callable[[], Any]]) -> Any:
     """An ``__init__`` for records that refuse to be set."""
-    draft: Any = _with_new(plain, anew) if anew else plain
+    draft: Any = _with_new(plain, names, anew) if anew else plain
 
     def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         it = _Draft()
