@@ -27,7 +27,7 @@ STALL_SECONDS: Final = 5.0
 HANDLING_SECONDS: Final = 10.0
 """Reading and sealing values has the node's timeout, but at least this: it is the function that the user timed."""
 HOARD_SECONDS: Final = 0.020
-"""A worker that is at an envelope for so long, twice what is aimed at, shares what is left with those who have none."""
+"""A worker that is at an envelope for longer than is aimed at shares what is left with those who have none."""
 LEAVING_CUT: Final = 1024
 """How many children go into one payload where they leave the graph, if they are small."""
 LEAVING_CUT_FIRST: Final = 16
