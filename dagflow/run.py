@@ -224,7 +224,7 @@ class Ring:
             self.meter.tick()
             self.next_tick = now + self.tick_seconds
             self.observers.tick(self.snapshot())
-        if not (self.scheduler.leases or self.scheduler.finished):
+        if not self.scheduler.finished:
             self._check_stuck()
 
     def _pulled(self, events: list[ev.Event]) -> None:

@@ -238,11 +238,9 @@ class Crew(Recalling):
                 pass
 
     def _deliver_one(self, node: Inbox) -> bool:
-        most = ENVELOPE_TASKS
-        if node.plan.rate_limit is not None:
-            most = node.allow(self.now)
-            if most < 1:
-                return False
+        most = node.allow(self.now)
+        if most < 1:
+            return False
         if node.queue[0].trial:
             return self._try_suspects(node)
         best: WorkerState | None = None
@@ -269,7 +267,7 @@ class Crew(Recalling):
     def _share_out(self) -> None:
         """Where workers have nothing to do, have those that hoard give back what they have not begun."""
         for node in self._several:
-            for worker, due in () if node.queued else self._hoarders(node):
+            for worker, due in self._hoarders(node):
                 if due <= self.now:
                     worker.asked = next(reversed(worker.leases))
                     self._out.append(do.GiveBack(worker.number, worker.asked))
@@ -278,9 +276,8 @@ class Crew(Recalling):
         """Workers that have more than the task they are at while others have none, and until when they may keep it.
 
         The costs of tasks are known from those before, so an envelope of slow ones among quick ones holds too many.
-        To be asked where nothing is queued.
         """
-        if node.leased < 2 or not any(w.ready and not w.leases for w in node.workers.values()):
+        if node.queued or node.leased < 2 or not any(w.ready and not w.leases for w in node.workers.values()):
             return
         for worker in node.workers.values():
             if worker.load > 1 and not worker.alone and next(reversed(worker.leases)) > worker.asked:
@@ -309,6 +306,7 @@ class Crew(Recalling):
             segments, count = envelopes[0].segments, envelopes[0].count
         else:
             segments, count = [s for e in envelopes for s in e.segments], sum(e.count for e in envelopes)
+        # All by place: what is not given would be looked for field by field.
         lease = Lease(self._tokens, node.index, worker.number, envelopes, segments, count, count, None, {}, {})
         lease.since, lease.pid = self.now, worker.pid
         for envelope in envelopes:

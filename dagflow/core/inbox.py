@@ -270,10 +270,10 @@ class Inbox:
             return self.want
         if self.slots > 1:
             own = self._ahead_of(worker, now)
-            left = self.queued + sum([self._ahead_of(other, now) for other in self.workers.values()])
-            part = round(left / self.slots - own)
-            if part <= 0 and worker.leases:
+            fair = (self.queued + sum([self._ahead_of(other, now) for other in self.workers.values()])) / self.slots
+            if worker.leases and own >= fair:
                 return 0  # the others will be there before it
+            part = round(fair - own)
         return min(self.want, max(part, self.unit))
 
     def _ahead_of(self, worker: WorkerState, now: float) -> float:

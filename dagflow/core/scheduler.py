@@ -58,11 +58,8 @@ class Scheduler(Crew):
         times.extend([node.merge.due() for node in self._windows if node.merge is not None])
         times.extend([node.allowed_next(self.now) for node in self._limited if node.queue])
         if not self.paused and self.stopping is None:
-            for node in self._several:
-                if not node.queued:
-                    times.extend([due for _, due in self._hoarders(node)])
-        for node in self._timed:
-            times.extend([lease.deadline for lease in self._running_leases(node)])
+            times.extend([due for node in self._several for _, due in self._hoarders(node)])
+        times.extend([lease.deadline for node in self._timed for lease in self._running_leases(node)])
         return min([t for t in times if t is not None], default=None)
 
     def resume(self) -> list[Command]:
@@ -177,7 +174,7 @@ class Scheduler(Crew):
                 if 2 * node.queued < node.capacity:
                     break
             else:
-                return  # there is enough for now; what is read in larger pieces costs less, and an answer will come
+                return  # what runs will end, and then there is time to read on, in larger pieces, which cost less
         room = min([node.capacity - node.queued for node in entries])
         if self.max_in_flight is not None:
             room = min(room, self.max_in_flight - self.in_flight)

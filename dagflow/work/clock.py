@@ -46,3 +46,8 @@ class Clock:
     def times(self, positions: Sequence[int] | None = None) -> Times:
         """What is in it, for an answer; ``positions``: of which tasks, where it was not told."""
         return Times(self.starts, self.ends, positions if self.positions is None else self.positions)
+
+    def span(self, start: float, count: int) -> Times:
+        """``count`` tasks that all took from ``start`` until now, for an answer."""
+        self.add(start, monotonic(), count)
+        return self.times()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from weakref import ref
 
     from dagflow.core.job import Job
-    from dagflow.core.visits import Times
     from dagflow.work.clock import Clock
     from dagflow.work.codec import Store
     from dagflow.work.draft import Draft, Room
@@ -158,7 +157,7 @@ class Runner:
         self.at_work = []  # they are not kept until the next job comes
         answer.seconds = monotonic() - start
         if traced and answer.times is None:
-            answer.times = span(start, job.count)
+            answer.times = new_clock().span(start, job.count)
         return iter((answer,))
 
     def _begin_draft(self, job: Job, spare: Callable[[int], Room | None]) -> None:
@@ -183,7 +182,7 @@ class Runner:
             bad = dict.fromkeys(range(job.count), PayloadError(f"cannot be read: {type(error).__name__}: {error}"))
         answer.failures = [self.failed(e, p) for p, e in sorted(bad.items())]
         answer.returned = [p for p in range(job.count) if p not in bad]
-        answer.times = span(monotonic(), job.count) if self.traced else None
+        answer.times = new_clock().span(monotonic(), job.count) if self.traced else None
         return answer
 
     def each(
@@ -403,7 +402,7 @@ class Runner:
         whole: bool = True,
     ) -> Answer:
         """The answer for results ``out`` of ``values``; ``whole``: of all tasks of the lease, in order."""
-        answer = Answer(worker, token, outputs=[], failures=[], dropped=[], returned=[], copies={})
+        answer = Answer(worker, token)
         bad = {p for p, _ in failures} if failures else set()
         if self.program.kind == "route":
             self._route(answer, values, out, failures, bad)
@@ -875,13 +874,6 @@ def new_clock() -> Clock:
     from dagflow.work.clock import Clock
 
     return Clock()
-
-
-def span(start: float, count: int) -> Times:
-    """``count`` tasks that all took from ``start`` until now."""
-    clock = new_clock()
-    clock.add(start, monotonic(), count)
-    return clock.times()
 
 
 def load(job: Job) -> list[Any]:

@@ -196,6 +196,7 @@ class TestCredit:
             ([4], [4], 2, 0.0, 1),
             ([], [4, 4], 1, 0.0, 4),  # whoever has nothing gets what there is
             ([], [1], 3, 0.0, 2),
+            ([2], [2], 1, 0.0, 1),  # neither is there before the other
             ([4], [2, 2], 4, 60.0, 1),  # it is at a slow one; what waits behind that is left all the same
         ],
     )
